@@ -1,0 +1,142 @@
+// The port to the database that keeps routes. Two implementations (MySQL, SQLite), one contract suite
+// (tests/store/route-store.contract.ts).
+//
+// Two sets of tables hold the same routes. RouteData, ModIDConfig and CmdIDConfig are the original's: old tools read and
+// write them by plain SQL, without a transaction, a key or a sign. lars_route, lars_host and lars_name are ours: what was
+// committed at which revision. Whatever differs between the two was done by an old tool ("foreign") and is waiting to be
+// adopted as a change of its own. Because the comparison and the adoption happen under one lock, a foreign change that
+// several dns instances notice becomes one revision; because our tables are the ones that are read, a reader never sees
+// a route that has no revision yet.
+import type { NameContent, NameEdit, NameRecord, RouteContent, RouteEdit, RouteRecord } from "../core/route-change.ts";
+import type { ModuleKey } from "../core/module-key.ts";
+
+/** A cheap look at what moved. */
+export interface Head {
+  /** Of the last committed change. 0: nothing was ever committed. */
+  readonly revision: number;
+  /** RouteVersion or RouteChange moved by another hand than ours since the last adoption. */
+  readonly foreignMoved: boolean;
+}
+
+/** Routes and names changed after a revision, as one consistent snapshot. Removed ones are included, empty. */
+export interface RouteDelta {
+  /** The revision this brings a reader to. */
+  readonly revision: number;
+  readonly routes: readonly RouteRecord[];
+  readonly names: readonly NameRecord[];
+}
+
+/** What old tools left in their tables that is not adopted yet. `routes`: the whole host list of each such module. */
+export interface Foreign {
+  readonly routes: readonly RouteContent[];
+  readonly names: readonly NameContent[];
+  /** Rows that cannot mean a host (port 0 or above 65535); skipped. */
+  readonly badRows: number;
+}
+
+/** One committed change: one revision, one log entry. */
+export interface CommittedChange {
+  readonly revision: number;
+  readonly atMs: number;
+  /** Who did it: a token's name, "sql" for foreign changes, "system". */
+  readonly who: string;
+  /** What it was: a RouteChange action. */
+  readonly action: string;
+  readonly requestId: string;
+  readonly routes: readonly RouteEdit[];
+  readonly names: readonly NameEdit[];
+}
+
+/** One line of the change log. `before`/`after` name only the hosts that differ. */
+export interface ChangeLogEntry {
+  readonly revision: number;
+  readonly atMs: number;
+  readonly who: string;
+  readonly action: string;
+  readonly requestId: string;
+  readonly items: readonly ChangeLogItem[];
+}
+
+export type ChangeLogItem =
+  | {
+      readonly kind: "route";
+      readonly modid: number;
+      readonly cmdid: number;
+      readonly before: RouteState;
+      readonly after: RouteState;
+    }
+  | {
+      readonly kind: "name";
+      readonly scope: "modid" | "cmdid";
+      readonly id: number;
+      readonly before: string;
+      readonly after: string;
+    };
+
+/** The differing part of a route, as JSON in the log. Hosts as {ip: dotted, port, weight, zone, state}. */
+export interface RouteState {
+  readonly name?: string;
+  readonly hosts: readonly { ip: string; port: number; weight: number; zone: string; state: string }[];
+}
+
+/**
+ * A write in progress. Writers of all instances on one database stand in one line: the lock on the state row is taken
+ * before the work is called and held until its commit, so `revision` is the last one and no other can come between.
+ */
+export interface RouteTransaction {
+  readonly revision: number;
+  readonly foreignMoved: boolean;
+  readSince(revision: number): Promise<RouteDelta>;
+  /** Foreign changes of the named modules, or of the whole table (names included) when none are named. */
+  findForeign(modules?: readonly ModuleKey[]): Promise<Foreign>;
+  /**
+   * Writes a change to our tables, the log and, unless its action is "adopt", the original's tables. On commit
+   * RouteVersion and RouteChange move too, for old readers. Revisions must increase.
+   */
+  append(change: CommittedChange): Promise<void>;
+  /**
+   * The whole table was compared and everything found was appended: RouteVersion and RouteChange as they stand are
+   * accounted for, so that `foreignMoved` is false after the commit.
+   */
+  settleForeign(): Promise<void>;
+}
+
+export interface RouteStore {
+  head(): Promise<Head>;
+  readSince(revision: number): Promise<RouteDelta>;
+  /**
+   * Runs `work` under the write lock and commits when it resolves; rolls back and rethrows when it throws. A deadlock
+   * or lock time-out repeats the whole of it, so `work` must be repeatable.
+   * @throws StoreUnavailable when the database cannot be reached or does not answer in time
+   */
+  write<T>(work: (tx: RouteTransaction) => Promise<T>): Promise<T>;
+  /**
+   * True for one of all instances once per `intervalMs`: that one compares the whole table, for changes that left no
+   * sign. Uses `nowMs` of the caller's wall clock.
+   */
+  claimFullScan(intervalMs: number, nowMs: number): Promise<boolean>;
+  changes(after: number, limit: number): Promise<readonly ChangeLogEntry[]>;
+  /** Deletes all but the newest `keep` rows of the change log and of RouteChange. Returns how many went. */
+  prune(keep: number): Promise<number>;
+}
+
+/** An access token as stored: the secret's SHA-256, never the secret. */
+export interface TokenRecord {
+  readonly id: string;
+  readonly name: string;
+  readonly role: "reader" | "registrar" | "editor" | "admin";
+  /** Lower-case hex. */
+  readonly sha256: string;
+  readonly createdAtMs: number;
+}
+
+export interface TokenStore {
+  list(): Promise<readonly TokenRecord[]>;
+  /** False (and nothing written) when a token of that id exists. */
+  insert(token: TokenRecord): Promise<boolean>;
+}
+
+/** The database cannot be reached, or did not answer in time. Callers answer 503 and go on from memory. */
+export class StoreUnavailable extends Error {
+  override name = "StoreUnavailable";
+}
