@@ -1,0 +1,215 @@
+// Every key of the agent's configuration. [loadbalance] keeps the original's names and units (seconds), so that an old
+// configuration can be carried over by hand without translation.
+import * as z from "zod";
+import { parseIp } from "../core/endpoint.ts";
+import { POLICIES } from "../core/policies.ts";
+import { type ConfigOf, defineConfig, key } from "../platform/config-schema.ts";
+import { addressList, dataSection, listenHost, listenPort, logSection } from "../platform/config-sections.ts";
+
+const count = z.int().min(1).max(1_000_000);
+const ratio = z.number().min(0).max(1);
+const seconds = z.int().min(1).max(86_400);
+
+export const agentConfig = defineConfig("agent", {
+  udp: {
+    doc: "Callers over UDP. Shard i listens on port + i and runs in a thread of its own.",
+    keys: {
+      host: listenHost("callers"),
+      port: key(
+        z
+          .int()
+          .min(1)
+          .max(65535 - 63),
+        {
+          doc: "Port of the first shard.",
+          default: 8888,
+          unit: "port number",
+        },
+      ),
+      shards: key(z.int().min(1).max(64), {
+        doc: "Threads that serve callers, one port each. The original's clients expect 3.",
+        default: 3,
+        unit: "threads",
+        cost: "a few MB of memory each; more than the machine has cores only adds switching",
+      }),
+    },
+  },
+  http: {
+    doc: "HTTP/JSON, for callers without a native client.",
+    keys: { host: listenHost("HTTP"), port: listenPort("HTTP", 8880) },
+  },
+  dnsserver: {
+    doc: "The dns service, which tells the routes.",
+    keys: {
+      addresses: addressList("Instances of the dns service, tried in turn.", ["127.0.0.1:7778"]),
+      connect_timeout_ms: key(z.int().min(50).max(60_000), {
+        doc: "How long to wait for a connection before the next address is tried.",
+        default: 2000,
+        unit: "ms",
+        cost: "a dead instance is left later",
+      }),
+      response_timeout_ms: key(z.int().min(50).max(60_000), {
+        doc: "How long requests may stay unanswered before the connection counts as dead and the next address is tried.",
+        default: 5000,
+        unit: "ms",
+        cost: "a hanging instance is left later",
+      }),
+    },
+  },
+  reporter: {
+    doc: "The report service, which collects how calls went.",
+    keys: {
+      addresses: addressList("Instances of the report service, tried in turn.", ["127.0.0.1:7779"]),
+      flush_interval_ms: key(z.int().min(100).max(60_000), {
+        doc: "How often totals that changed are sent.",
+        default: 1000,
+        unit: "ms",
+        reload: true,
+        cost: "statistics are older; lowering it sends more frames",
+      }),
+      resend_interval_s: key(z.int().min(1).max(86_400), {
+        doc: "How often totals are sent again although they did not change, so that a frame lost is made up for.",
+        default: 30,
+        unit: "s",
+        reload: true,
+        cost: "what a lost frame held is missing for longer",
+      }),
+      caller: key(
+        z
+          .string()
+          .refine((text) => text === "" || parseIp(text) !== undefined)
+          .meta({ description: "empty, or an IPv4 address" }),
+        {
+          doc: "The address under which this agent's statistics are kept. Empty: the address of its first outward interface.",
+          default: "",
+        },
+      ),
+    },
+  },
+  routes: {
+    doc: "What the agent remembers of routes.",
+    keys: {
+      resolve_timeout_ms: key(z.int().min(1).max(60_000), {
+        doc: "How long a caller that asks for a module the agent does not know yet is kept waiting for the dns service's answer.",
+        default: 100,
+        unit: "ms",
+        reload: true,
+        cost: "callers wait longer while no dns service answers",
+      }),
+      negative_ttl_ms: key(z.int().min(0).max(600_000), {
+        doc: "How long a module that does not exist is remembered as such.",
+        default: 5000,
+        unit: "ms",
+        reload: true,
+        cost: "a module made meanwhile may be seen later; lowering it lets callers of wrong modules load the dns service",
+      }),
+      max_modules: key(z.int().min(1).max(10_000_000), {
+        doc: "Modules remembered at most, those that do not exist included; the longest unused are forgotten first.",
+        default: 100_000,
+        unit: "modules",
+        cost: "memory: about 1 KB and 200 bytes a host each",
+      }),
+      max_waiting: key(z.int().min(1).max(1_000_000), {
+        doc: 'Callers kept waiting for an answer of the dns service at once; further ones are answered "not known yet" at once.',
+        default: 10_000,
+        unit: "requests",
+        cost: "about 200 bytes of memory each",
+      }),
+      forget_after_s: key(z.int().min(1).max(31_536_000), {
+        doc: "A module nobody asked for this long is forgotten and no longer watched.",
+        default: 3600,
+        unit: "s",
+        reload: true,
+        cost: "memory here and at the dns service for modules nobody uses",
+      }),
+      snapshot_interval_ms: key(z.int().min(100).max(3_600_000), {
+        doc: "How often routes that changed are written to data.dir, from where an agent starts when no dns service answers.",
+        default: 5000,
+        unit: "ms",
+        cost: "an agent started without a dns service knows older routes",
+      }),
+    },
+  },
+  zone: {
+    doc: "Where this agent runs.",
+    keys: {
+      name: key(z.string().max(64), { doc: "Its zone, as hosts name theirs. Empty: none.", default: "" }),
+    },
+  },
+  loadbalance: {
+    doc: "How a host is chosen, and when one is taken out (overload) and let in again (idle).",
+    keys: {
+      policy: key(z.enum(POLICIES), { doc: "The policy of modules that name none.", default: "lars" }),
+      probe_num: key(count, {
+        doc: "After this many picks in a row the next one tries an overloaded host (1 pick in probe_num + 1).",
+        default: 10,
+        unit: "picks",
+        cost: "a recovered host is noticed later; lowering it sends more calls to dead hosts",
+      }),
+      init_succ_cnt: key(count, {
+        doc: "Successes a host is credited with when it becomes idle.",
+        default: 180,
+        unit: "calls",
+        cost: "more failures are needed to take a host out",
+      }),
+      init_err_cnt: key(count, {
+        doc: "Failures a host is charged with when it becomes overloaded.",
+        default: 5,
+        unit: "calls",
+        cost: "more successes are needed to let a host in again",
+      }),
+      err_rate: key(ratio, {
+        doc: "An idle host whose share of failures, credit included, exceeds this becomes overloaded.",
+        default: 0.1,
+        unit: "share of calls",
+        cost: "worse hosts stay in",
+      }),
+      succ_rate: key(ratio, {
+        doc: "An overloaded host whose share of successes, charge included, exceeds this becomes idle.",
+        default: 0.5,
+        unit: "share of calls",
+        cost: "recovered hosts stay out longer",
+      }),
+      contin_err_limit: key(count, {
+        doc: "Failures in a row that make an idle host overloaded.",
+        default: 15,
+        unit: "calls",
+        cost: "a dead host gets more calls before it is taken out",
+      }),
+      contin_succ_limit: key(count, {
+        doc: "Successes in a row that make an overloaded host idle.",
+        default: 15,
+        unit: "calls",
+        cost: "recovered hosts stay out longer",
+      }),
+      window_err_rate: key(ratio, {
+        doc: "At the end of a window (idle_timeout), an idle host whose real share of failures reaches this becomes overloaded.",
+        default: 0.7,
+        unit: "share of calls",
+        cost: "worse hosts stay in",
+      }),
+      idle_timeout: key(seconds, {
+        doc: "Length of the window after which an idle host is judged by its real calls and its counters start afresh.",
+        default: 15,
+        unit: "s",
+        cost: "old calls count for longer",
+      }),
+      overload_timeout: key(seconds, {
+        doc: "An overloaded host is let in again after this long, whatever was reported.",
+        default: 15,
+        unit: "s",
+        cost: "recovered hosts that are never probed stay out longer",
+      }),
+      update_timeout: key(seconds, {
+        doc: "A module whose route is older than this is asked for again.",
+        default: 15,
+        unit: "s",
+        cost: "changes reach the agent later should a push be lost; lowering it loads the dns service",
+      }),
+    },
+  },
+  log: logSection,
+  data: dataSection,
+});
+
+export type AgentConfig = ConfigOf<typeof agentConfig>;
