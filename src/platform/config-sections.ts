@@ -45,12 +45,9 @@ export const databaseSection = {
   doc: "Where routes, tokens and statistics are kept.",
   keys: {
     url: key(
-      z
-        .string()
-        .regex(databaseUrlPattern)
-        .meta({
-          description: "sqlite:<file> or mysql://user:password@host:port/database (several hosts comma-separated)",
-        }),
+      z.string().regex(databaseUrlPattern).meta({
+        description: "sqlite:<file> or mysql://user:password@host:port/database (several hosts comma-separated)",
+      }),
       {
         doc:
           "sqlite:<file> (one process of each kind on one machine) or mysql://user:password@host:port/database; several " +

@@ -1,0 +1,244 @@
+// The web application every process starts from: what is the same on each of them (request ids, errors, limits, headers,
+// health, metrics, documentation) stands here once, and a process adds its routes. Portable: it knows requests and
+// responses, no server.
+//
+// Callers pick hosts through this, so the common part of a request is one middleware without closures, parsing or
+// formatting it does not need.
+import { OpenAPIHono } from "@hono/zod-openapi";
+import type { Context, ErrorHandler, Next } from "hono";
+import { bodyLimit } from "hono/body-limit";
+import { HTTPException } from "hono/http-exception";
+import { matchedRoutes } from "hono/route";
+import type { Clock } from "./clock.ts";
+import { addDocs } from "./http-docs.ts";
+import { inputErrors, invalidInput, JSON_TYPE_HINT, malformedJson } from "./http-json.ts";
+import { ProblemError, problemOf } from "./http-problem.ts";
+import type { Log } from "./log.ts";
+import type { Labels, Metrics } from "./metrics-port.ts";
+
+/** What handlers find in the context: c.get("requestId"), c.get("log"). */
+export interface HttpEnv {
+  Variables: { requestId: string; log: Log };
+  // biome-ignore lint/suspicious/noExplicitAny: whoever serves the app decides what it hands in
+  Bindings: any;
+}
+
+export type HttpApp = OpenAPIHono<HttpEnv>;
+
+export interface HttpAppOptions {
+  readonly process: string;
+  readonly version: string;
+  readonly title: string;
+  readonly description: string;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  /** Why the process cannot serve now; undefined when it can. */
+  readonly ready: () => string | undefined;
+  /** Largest body in bytes. Default 1 MiB. */
+  readonly bodyLimit?: number;
+  /** Other limits, by exact path. */
+  readonly bodyLimits?: Readonly<Record<string, number>>;
+  /** Turns known exceptions of the process (the database is away) into answers. */
+  readonly problemFor?: (error: unknown) => ProblemError | undefined;
+}
+
+const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
+const METHODS: readonly string[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+const BODILESS: readonly string[] = ["GET", "HEAD"];
+const LATENCY_BUCKETS = [
+  0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+];
+export const CONTENT_SECURITY_POLICY =
+  "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+const SECURITY_HEADERS: readonly (readonly [string, string])[] = [
+  ["content-security-policy", CONTENT_SECURITY_POLICY],
+  ["x-content-type-options", "nosniff"],
+  ["x-frame-options", "DENY"],
+  ["referrer-policy", "no-referrer"],
+  ["cross-origin-resource-policy", "same-origin"],
+];
+
+/** See the file's head. Add routes to what it returns; the last of them must be there before the first request. */
+export function createHttpApp(options: HttpAppOptions): HttpApp {
+  const app: HttpApp = new OpenAPIHono<HttpEnv>({
+    defaultHook: (result) => {
+      if (result.success) return;
+      const errors = inputErrors(result.error.issues);
+      if (result.target === "json" || result.target === "form") throw invalidInput(422, "body", errors);
+      throw invalidInput(400, result.target === "param" ? "path" : result.target, errors);
+    },
+  });
+  app.use("*", frame(options));
+  app.onError(errorAnswer(options));
+  app.notFound((c) => unmatched(app, c));
+  addHealth(app, options);
+  addDocs(app, options);
+  return app;
+}
+
+/** What surrounds every request. */
+function frame(options: HttpAppOptions) {
+  const { log, clock } = options;
+  const requests = options.metrics.counter("http_requests_total", "HTTP requests answered", [
+    "method",
+    "route",
+    "status",
+  ]);
+  const seconds = options.metrics.histogram(
+    "http_request_duration_seconds",
+    "Time from the request's arrival to its answer (streams: to their start)",
+    LATENCY_BUCKETS,
+    ["method", "route"],
+  );
+  const limits = new Map<string, ReturnType<typeof limitBody>>();
+  for (const [path, bytes] of Object.entries(options.bodyLimits ?? {})) limits.set(path, limitBody(bytes));
+  const limit = limitBody(options.bodyLimit ?? 1_048_576);
+  const labels = new LabelSets();
+  const answer = errorAnswer(options);
+
+  return async (c: Context<HttpEnv>, next: Next): Promise<void> => {
+    const startedMs = clock.nowMs();
+    const given = c.req.raw.headers.get("x-request-id");
+    const requestId = given !== null && REQUEST_ID.test(given) ? given : crypto.randomUUID();
+    c.set("requestId", requestId);
+    c.set("log", log.with({ requestId }));
+    try {
+      if (BODILESS.includes(c.req.method)) await next();
+      else {
+        const refused = await (limits.get(c.req.path) ?? limit)(c, next);
+        if (refused instanceof Response) c.res = refused;
+      }
+    } catch (thrown) {
+      c.res = await answer(thrown instanceof Error ? thrown : new Error(`thrown: ${String(thrown)}`), c);
+    }
+    addHeaders(c, requestId);
+    const { status } = c.res;
+    const set = labels.of(c.req.raw.method, routeOf(c), status);
+    requests.inc(1, set.counter);
+    const elapsedMs = clock.nowMs() - startedMs;
+    seconds.observe(elapsedMs / 1000, set.histogram);
+    if (log.enabled("debug")) {
+      c.get("log").debug("request", { method: c.req.raw.method, path: c.req.path, status, ms: elapsedMs });
+    }
+  };
+}
+
+function addHeaders(c: Context, requestId: string): void {
+  try {
+    c.res.headers.set("x-request-id", requestId);
+  } catch {
+    // A response passed on from elsewhere has headers that cannot be changed.
+    c.res = new Response(c.res.body, c.res);
+    c.res.headers.set("x-request-id", requestId);
+  }
+  const { headers } = c.res;
+  for (const [name, value] of SECURITY_HEADERS) if (!headers.has(name)) headers.set(name, value);
+  headers.delete("server");
+}
+
+function limitBody(bytes: number) {
+  return bodyLimit({
+    maxSize: bytes,
+    onError: () =>
+      problemOf(new ProblemError(413, `the body is larger than ${bytes} bytes, the limit here; send less at a time`)),
+  });
+}
+
+const UNMATCHED = "(unmatched)";
+
+/** The pattern of the route that answered, never the path: label values must be few. */
+function routeOf(c: Context): string {
+  const path = matchedRoutes(c).at(-1)?.path;
+  return path === undefined || path === "/*" || path === "*" ? UNMATCHED : path;
+}
+
+interface LabelSet {
+  readonly counter: Labels;
+  readonly histogram: Labels;
+}
+
+/** Label objects made once a combination, so that counting a request makes no garbage. Bounded by routes x statuses. */
+class LabelSets {
+  readonly #sets = new Map<string, Map<string, LabelSet>>();
+
+  of(method: string, route: string, status: number): LabelSet {
+    const name = METHODS.includes(method) ? method : "other";
+    let ofRoute = this.#sets.get(route);
+    if (ofRoute === undefined) {
+      ofRoute = new Map();
+      this.#sets.set(route, ofRoute);
+    }
+    const key = name + status;
+    let set = ofRoute.get(key);
+    if (set === undefined) {
+      set = { counter: { method: name, route, status: String(status) }, histogram: { method: name, route } };
+      ofRoute.set(key, set);
+    }
+    return set;
+  }
+}
+
+function errorAnswer(options: HttpAppOptions): ErrorHandler<HttpEnv> {
+  return (error, c) => {
+    const known = error instanceof ProblemError ? error : (options.problemFor?.(error) ?? libraryProblem(error, c));
+    if (known !== undefined) return problemOf(known);
+    const log = c.get("log") ?? options.log;
+    const where = { method: c.req.method, path: c.req.path, error };
+    if (c.req.raw.signal.aborted) log.debug("the caller went away", where);
+    else log.error("request failed", where);
+    const requestId = c.get("requestId");
+    return problemOf(
+      new ProblemError(500, "something went wrong inside; the log has it under this request id", {
+        extra: { requestId },
+      }),
+    );
+  };
+}
+
+/** Exceptions of the web library in our words. */
+function libraryProblem(error: Error, c: Context): ProblemError | undefined {
+  if (!(error instanceof HTTPException)) return undefined;
+  if (error.status === 415) {
+    const type = c.req.header("content-type");
+    return new ProblemError(
+      415,
+      `Content-Type is ${type === undefined ? "missing" : JSON.stringify(type)}; ${JSON_TYPE_HINT}`,
+    );
+  }
+  if (error.status === 400 && /malformed json/i.test(error.message)) return new ProblemError(400, malformedJson());
+  return error.status >= 500
+    ? undefined
+    : new ProblemError(error.status, error.message || "the request cannot be served");
+}
+
+/** No route answered: is it the path or only the method? */
+function unmatched(app: HttpApp, c: Context): Response {
+  const path = c.req.path;
+  const allowed = METHODS.filter((method) => answers(app, method, path));
+  if (allowed.length === 0 || allowed.includes(c.req.method)) {
+    return problemOf(new ProblemError(404, `there is nothing at ${path.slice(0, 200)}; /docs lists what there is`));
+  }
+  if (allowed.includes("GET") && !allowed.includes("HEAD")) allowed.splice(allowed.indexOf("GET") + 1, 0, "HEAD");
+  const allow = allowed.join(", ");
+  return problemOf(
+    new ProblemError(405, `${c.req.method} is not possible here; allowed: ${allow}`, { headers: { allow } }),
+  );
+}
+
+function answers(app: HttpApp, method: string, path: string): boolean {
+  return app.router.match(method, path)[0].some(([[, route]]) => route.method === method);
+}
+
+function addHealth(app: HttpApp, options: HttpAppOptions): void {
+  app.get("/healthz", (c) => c.json({ status: "ok" }));
+  app.get("/readyz", (c) => {
+    const why = options.ready();
+    if (why === undefined) return c.json({ status: "ok" });
+    return problemOf(new ProblemError(503, why, { title: "Not ready" }));
+  });
+  app.get("/metrics", async (c) =>
+    c.body(await options.metrics.render(), 200, { "content-type": options.metrics.contentType }),
+  );
+}
