@@ -27,9 +27,9 @@ export class FrameDecoder {
   #closed = false;
   #busy = false;
 
-  /** Bytes of an unfinished frame held back: 0 to HEADER_BYTES + MAX_BODY_BYTES - 1. */
-  get bufferedBytes(): number {
-    return this.#have;
+  /** Memory held for an unfinished frame, in bytes: 0 between frames, at most that of the largest frame. */
+  get heldBytes(): number {
+    return this.#partial.length;
   }
 
   /** Drops what is held and every frame still to come, those of a push in progress included. */
