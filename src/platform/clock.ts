@@ -12,3 +12,11 @@ export const systemClock: Clock = {
   nowMs: () => performance.now(),
   wallMs: () => Date.now(),
 };
+
+/** Calls `run` once after `delayMs`; the returned function cancels it. Injected where something waits. */
+export type SetTimer = (delayMs: number, run: () => void) => () => void;
+
+export const systemTimer: SetTimer = (delayMs, run) => {
+  const timer = setTimeout(run, delayMs);
+  return () => clearTimeout(timer);
+};

@@ -12,8 +12,8 @@ export interface KeyOptions<T> {
   readonly cost?: string;
   /** A running process takes the change. Otherwise it needs a restart, and says so. */
   readonly reload?: boolean;
-  /** Never printed, not even in errors. */
-  readonly secret?: boolean;
+  /** Never printed, not even in errors. "url": it is a URL that may hold a password, and only that is hidden. */
+  readonly secret?: boolean | "url";
   /** A short environment name, besides LARS_<PROCESS>__<SECTION>__<KEY>. Empty means not set. */
   readonly env?: string;
 }

@@ -17,9 +17,8 @@ const hostPortSchema = z
 
 export function listenHost(what: string): ConfigKey<string> {
   return key(hostSchema, {
-    doc: `Address to listen on for ${what}. 0.0.0.0 listens on every interface.`,
+    doc: `Address to listen on for ${what}. 0.0.0.0 listens on every interface, for everybody who reaches this machine.`,
     default: "127.0.0.1",
-    cost: "beyond loopback everybody who reaches this machine reaches it",
   });
 }
 
@@ -33,10 +32,10 @@ export function listenPort(what: string, port: number): ConfigKey<number> {
 }
 
 export function addressList(doc: string, addresses: string[]): ConfigKey<string[]> {
-  return key(z.array(hostPortSchema).min(1).max(16), { doc, default: addresses, reload: false });
+  return key(z.array(hostPortSchema).min(1).max(16), { doc, default: addresses });
 }
 
-export const databaseUrlPattern = /^(sqlite:.+|mysql:\/\/[^\s]+\/[^\s/]+)$/;
+const databaseUrlPattern = /^(sqlite:.+|mysql:\/\/[^\s]+\/[^\s/]+)$/;
 
 /** While database.url has this value, the file lies in data.dir, wherever that is. */
 export const DEFAULT_DATABASE_URL = "sqlite:./data/lars.db";
@@ -54,7 +53,7 @@ export const databaseSection = {
           "hosts, comma-separated, are tried in turn. A relative file counts from the project's folder; while this is " +
           "left at its default, the file lies in data.dir.",
         default: DEFAULT_DATABASE_URL,
-        secret: true,
+        secret: "url",
         env: "LARS_DATABASE_URL",
       },
     ),
@@ -103,10 +102,9 @@ export const logSection = {
   doc: "What the process says on its standard output.",
   keys: {
     level: key(z.enum(LOG_LEVELS), {
-      doc: "The least severe level that is written.",
+      doc: 'The least severe level that is written. "debug" writes a line per HTTP request.',
       default: "info",
       reload: true,
-      cost: '"debug" writes a line per HTTP request',
     }),
     format: key(z.enum(["json", "text"]), {
       doc: "json: one object a line, for machines. text: for people at a terminal.",

@@ -1,0 +1,27 @@
+// A child process as something that can be supervised.
+import type { Running } from "./supervise.ts";
+
+export interface ChildOptions {
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** "inherit" (the default) shares our standard output and error. */
+  readonly output?: "inherit" | "ignore";
+}
+
+/** Starts `command`. `stop` sends SIGTERM, `kill` SIGKILL. @throws when there is no such program */
+export function spawnChild(command: readonly string[], options: ChildOptions = {}): Running & { readonly pid: number } {
+  const output = options.output ?? "inherit";
+  const child = Bun.spawn([...command], {
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    env: { ...(options.env ?? process.env) },
+    stdin: "ignore",
+    stdout: output,
+    stderr: output,
+  });
+  return {
+    pid: child.pid,
+    exited: child.exited.then((code) => ({ code: child.signalCode === null ? code : null, signal: child.signalCode })),
+    stop: () => child.kill("SIGTERM"),
+    kill: () => child.kill("SIGKILL"),
+  };
+}

@@ -1,0 +1,116 @@
+// Ending a process in order. Steps are undone in the reverse order of their making (stop taking work, finish it, close
+// what it needed), within a deadline, since an orchestrator kills what takes too long anyway. A second signal means now.
+//
+// An error nobody caught means that the state is not what the code believes: it is logged, counted, and the process ends
+// with 1 for its supervisor to start it afresh. Steps are not run then; they would work on that state.
+import { type SetTimer, systemTimer } from "./clock.ts";
+import type { Log } from "./log.ts";
+import type { Metrics } from "./metrics-port.ts";
+
+const SIGNALS = ["SIGINT", "SIGTERM"] as const;
+
+export interface ShutdownOptions {
+  readonly log: Log;
+  readonly metrics?: Metrics;
+  /** For all steps together. Default 10,000 ms. */
+  readonly deadlineMs?: number;
+  /** Ends the process. For tests. */
+  readonly exit?: (code: number) => void;
+  /** Where signals and uncaught errors come from. For tests. */
+  readonly events?: Pick<NodeJS.EventEmitter, "on" | "off">;
+  readonly setTimer?: SetTimer;
+}
+
+export interface Shutdown {
+  /** Registers a step; the returned function takes it back. */
+  onShutdown(name: string, step: () => void | Promise<void>): () => void;
+  /** Runs the steps, then exits with `code`, or with 1 when a step failed or the deadline passed. Once. */
+  shutdown(reason: string, code?: number): Promise<void>;
+  readonly stopping: boolean;
+  /** Forgets the signals; for tests. */
+  detach(): void;
+}
+
+interface Step {
+  readonly name: string;
+  readonly run: () => void | Promise<void>;
+}
+
+/** Listens for SIGINT, SIGTERM and uncaught errors from now on. */
+export function createShutdown(options: ShutdownOptions): Shutdown {
+  const log = options.log.with({ component: "shutdown" });
+  const exit = options.exit ?? ((code: number) => process.exit(code));
+  const events: Pick<NodeJS.EventEmitter, "on" | "off"> = options.events ?? process;
+  const setTimer = options.setTimer ?? systemTimer;
+  const deadlineMs = options.deadlineMs ?? 10_000;
+  const uncaught = options.metrics?.counter("uncaught_errors_total", "Errors nobody caught; each ends the process");
+  const steps: Step[] = [];
+  let running: Promise<void> | undefined;
+
+  const runSteps = async (code: number): Promise<void> => {
+    let current = "";
+    let failed = false;
+    let over = false;
+    const cancel = setTimer(deadlineMs, () => {
+      over = true;
+      log.error(`not ended within ${deadlineMs} ms; exiting while step "${current}" still runs`);
+      exit(1);
+    });
+    for (let step = steps.pop(); step !== undefined; step = steps.pop()) {
+      current = step.name;
+      try {
+        await step.run();
+      } catch (error) {
+        failed = true;
+        log.error(`shutdown step "${step.name}" failed`, { error });
+      }
+      if (over) return;
+    }
+    cancel();
+    log.info("ended");
+    exit(failed ? 1 : code);
+  };
+  const shutdown = (reason: string, code = 0): Promise<void> => {
+    if (running === undefined) {
+      log.info(`ending: ${reason}`);
+      running = runSteps(code);
+    }
+    return running;
+  };
+  const onSignal = (signal: string) => {
+    if (running !== undefined) {
+      log.warn(`${signal} again: exiting at once`);
+      exit(130);
+      return;
+    }
+    void shutdown(signal);
+  };
+  const onUncaught = (error: unknown) => {
+    uncaught?.inc();
+    log.error("uncaught error, exiting", { error });
+    exit(1);
+  };
+
+  for (const signal of SIGNALS) events.on(signal, onSignal);
+  events.on("uncaughtException", onUncaught);
+  events.on("unhandledRejection", onUncaught);
+  return {
+    onShutdown(name, run) {
+      const step: Step = { name, run };
+      steps.push(step);
+      return () => {
+        const index = steps.indexOf(step);
+        if (index >= 0) steps.splice(index, 1);
+      };
+    },
+    shutdown,
+    get stopping() {
+      return running !== undefined;
+    },
+    detach() {
+      for (const signal of SIGNALS) events.off(signal, onSignal);
+      events.off("uncaughtException", onUncaught);
+      events.off("unhandledRejection", onUncaught);
+    },
+  };
+}
