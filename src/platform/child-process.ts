@@ -1,5 +1,5 @@
 // A child process as something that can be supervised.
-import type { Running } from "./supervise.ts";
+import type { Exit, Running } from "./supervise.ts";
 
 export interface ChildOptions {
   readonly cwd?: string;
@@ -20,8 +20,14 @@ export function spawnChild(command: readonly string[], options: ChildOptions = {
   });
   return {
     pid: child.pid,
-    exited: child.exited.then((code) => ({ code: child.signalCode === null ? code : null, signal: child.signalCode })),
+    exited: child.exited.then(
+      (code): Exit => ({ code: child.signalCode === null ? code : null, signal: signalName(child.signalCode) }),
+    ),
     stop: () => child.kill("SIGTERM"),
     kill: () => child.kill("SIGKILL"),
   };
+}
+
+function signalName(signal: string | number | null): string | null {
+  return signal === null ? null : String(signal);
 }

@@ -214,21 +214,39 @@ function bounded(text: string): string {
 
 const MAX_WAITING_BYTES = 1_048_576;
 
+/** Characters handed to standard output and not taken by its reader yet. The stream itself does not tell. */
+let waiting = 0;
+let dropped = 0;
+let whenWritten: (() => void)[] = [];
+
 function standardOutput(): (line: string) => void {
-  let dropped = 0;
   // A reader that went away is no reason to die: lines are lost, the service goes on.
-  process.stdout.on("error", () => {});
+  if (process.stdout.listenerCount("error") === 0) process.stdout.on("error", () => {});
   return (line) => {
-    if (process.stdout.writableLength > MAX_WAITING_BYTES) {
+    if (waiting > MAX_WAITING_BYTES) {
       dropped++;
       return;
     }
     if (dropped > 0) {
-      process.stdout.write(
-        `${JSON.stringify({ level: "warn", message: "log lines were dropped: standard output is not read fast enough", fields: { dropped } })}\n`,
-      );
+      const message = "log lines were dropped: standard output is not read fast enough";
+      send(`${JSON.stringify({ ts: new Date().toISOString(), level: "warn", message, fields: { dropped } })}\n`);
       dropped = 0;
     }
-    process.stdout.write(line);
+    send(line);
   };
+}
+
+function send(line: string): void {
+  waiting += line.length;
+  process.stdout.write(line, () => {
+    waiting -= line.length;
+    if (waiting > 0) return;
+    for (const written of whenWritten) written();
+    whenWritten = [];
+  });
+}
+
+/** Resolves when every line so far has left the process; never when nobody reads them. */
+export function logsWritten(): Promise<void> {
+  return waiting === 0 ? Promise.resolve() : new Promise((resolve) => whenWritten.push(resolve));
 }

@@ -5,6 +5,7 @@
 // with 1 for its supervisor to start it afresh. Steps are not run then; they would work on that state.
 import { type SetTimer, systemTimer } from "./clock.ts";
 import type { Log } from "./log.ts";
+import { logsWritten } from "./log-output.ts";
 import type { Metrics } from "./metrics-port.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
@@ -31,6 +32,15 @@ export interface Shutdown {
   detach(): void;
 }
 
+/** How long the last log lines may take to leave. */
+const FLUSH_MS = 500;
+
+/** The lines that say why are the last ones written: they leave first, unless nobody reads them. */
+function exitFlushed(code: number): void {
+  setTimeout(() => process.exit(code), FLUSH_MS);
+  void logsWritten().then(() => process.exit(code));
+}
+
 interface Step {
   readonly name: string;
   readonly run: () => void | Promise<void>;
@@ -39,7 +49,7 @@ interface Step {
 /** Listens for SIGINT, SIGTERM and uncaught errors from now on. */
 export function createShutdown(options: ShutdownOptions): Shutdown {
   const log = options.log.with({ component: "shutdown" });
-  const exit = options.exit ?? ((code: number) => process.exit(code));
+  const exit = options.exit ?? exitFlushed;
   const events: Pick<NodeJS.EventEmitter, "on" | "off"> = options.events ?? process;
   const setTimer = options.setTimer ?? systemTimer;
   const deadlineMs = options.deadlineMs ?? 10_000;
