@@ -55,6 +55,13 @@ function applyFile(schema: ConfigSchema, source: ConfigSource, config: Record<st
   for (const [sectionName, values] of Object.entries(asTable(source.values))) {
     const section = Object.hasOwn(schema.sections, sectionName) ? schema.sections[sectionName] : undefined;
     if (section === undefined) {
+      const homes = Object.keys(schema.sections).filter((name) =>
+        Object.hasOwn(schema.sections[name]!.keys, sectionName),
+      );
+      if (homes.length > 0) {
+        const list = homes.map((name) => `[${name}]`).join(" or ");
+        throw new Refused(`${source.file}: key ${sectionName} stands outside of a section; it belongs under ${list}`);
+      }
       const known = Object.keys(schema.sections);
       const hint = suggestion(sectionName, known, (name) => `[${name}]`) ?? `known sections: ${known.join(", ")}`;
       throw new Refused(`${source.file}: unknown section [${shownName(sectionName)}]; ${hint}`);
@@ -148,11 +155,18 @@ function shown(value: unknown, secret: boolean | "url" = false): string {
   if (secret === true)
     return typeof value === "string" ? `a secret of ${value.length} characters` : `a ${typeof value}`;
   const known = secret === "url" && typeof value === "string" ? maskUrl(value) : value;
-  const text =
-    (typeof known === "object" && known !== null && !Array.isArray(known)
-      ? `a value like ${String(known)}`
-      : JSON.stringify(known)) ?? String(known);
+  const text = asText(known);
   return text.length > 100 ? `${text.slice(0, 100)}…` : text;
+}
+
+function asText(value: unknown): string {
+  if (typeof value === "number") return String(value);
+  // Dates are objects to the parser; their own spelling is what stands in the file.
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+    const prototype = Object.getPrototypeOf(value);
+    return prototype === Object.prototype || prototype === null ? "a table" : String(value);
+  }
+  return JSON.stringify(value) ?? String(value);
 }
 
 function shownName(name: string): string {

@@ -16,9 +16,9 @@ import { ProblemError, problemOf } from "./http-problem.ts";
 import type { Log } from "./log.ts";
 import type { Labels, Metrics } from "./metrics-port.ts";
 
-/** What handlers find in the context: c.get("requestId"), c.get("log"). */
+/** What handlers find in the context. `who`: set by the process that checks access, for its records. */
 export interface HttpEnv {
-  Variables: { requestId: string; log: Log };
+  Variables: { requestId: string; log: Log; who: string };
   // biome-ignore lint/suspicious/noExplicitAny: whoever serves the app decides what it hands in
   Bindings: any;
 }

@@ -6,6 +6,7 @@
 // that several logs (tests, several services in one process) do not disturb each other. Levels are ours to check, before
 // any work is done.
 import { configureSync, getLogger, type Logger, type LogRecord, type LogLevel as TapeLevel } from "@logtape/logtape";
+import { BoundedWriter } from "./bounded-writer.ts";
 import { LOG_LEVELS, type Log, type LogFields, type LogLevel } from "./log.ts";
 import { maskSecrets } from "./secrets.ts";
 
@@ -212,41 +213,25 @@ function bounded(text: string): string {
   return maskSecrets(text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text);
 }
 
-const MAX_WAITING_BYTES = 1_048_576;
-
-/** Characters handed to standard output and not taken by its reader yet. The stream itself does not tell. */
-let waiting = 0;
-let dropped = 0;
-let whenWritten: (() => void)[] = [];
+const MAX_WAITING = 1_048_576;
+let standardWriter: BoundedWriter | undefined;
 
 function standardOutput(): (line: string) => void {
-  // A reader that went away is no reason to die: lines are lost, the service goes on.
-  if (process.stdout.listenerCount("error") === 0) process.stdout.on("error", () => {});
-  return (line) => {
-    if (waiting > MAX_WAITING_BYTES) {
-      dropped++;
-      return;
-    }
-    if (dropped > 0) {
-      const message = "log lines were dropped: standard output is not read fast enough";
-      send(`${JSON.stringify({ ts: new Date().toISOString(), level: "warn", message, fields: { dropped } })}\n`);
-      dropped = 0;
-    }
-    send(line);
-  };
+  if (standardWriter === undefined) {
+    // A reader that went away is no reason to die: lines are lost, the service goes on.
+    process.stdout.on("error", () => {});
+    standardWriter = new BoundedWriter((text, done) => process.stdout.write(text, done), droppedNotice, MAX_WAITING);
+  }
+  const writer = standardWriter;
+  return (line) => writer.write(line);
 }
 
-function send(line: string): void {
-  waiting += line.length;
-  process.stdout.write(line, () => {
-    waiting -= line.length;
-    if (waiting > 0) return;
-    for (const written of whenWritten) written();
-    whenWritten = [];
-  });
+function droppedNotice(dropped: number): string {
+  const message = "log lines were dropped: standard output is not read fast enough";
+  return `${JSON.stringify({ ts: new Date().toISOString(), level: "warn", message, fields: { dropped } })}\n`;
 }
 
 /** Resolves when every line so far has left the process; never when nobody reads them. */
 export function logsWritten(): Promise<void> {
-  return waiting === 0 ? Promise.resolve() : new Promise((resolve) => whenWritten.push(resolve));
+  return standardWriter?.written() ?? Promise.resolve();
 }
