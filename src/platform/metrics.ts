@@ -2,9 +2,8 @@
 // named after another runtime, and wrong when idle); what an operator needs of them is in `process-metrics.ts`.
 import { Counter, Gauge, Histogram, type Metric, Registry } from "prom-client";
 import type { Metrics, Reading } from "./metrics-port.ts";
-import { addProcessMetrics } from "./process-metrics.ts";
 
-/** Metrics whose names begin with `lars_<process>_`, those of the process itself included. */
+/** Metrics whose names begin with `lars_<process>_`. */
 export function createMetrics(process: "dns" | "report" | "agent"): Metrics {
   const registry = new Registry();
   const prefix = `lars_${process}_`;
@@ -22,7 +21,7 @@ export function createMetrics(process: "dns" | "report" | "agent"): Metrics {
     };
     registry.registerMetric(metric as unknown as Metric);
   };
-  const metrics: Metrics = {
+  return {
     counter(name, help, labelNames) {
       const counter = new Counter(common(name, help, labelNames));
       return { inc: (by = 1, labels) => (labels === undefined ? counter.inc(by) : counter.inc(labels, by)) };
@@ -43,8 +42,6 @@ export function createMetrics(process: "dns" | "report" | "agent"): Metrics {
     render: () => registry.metrics(),
     contentType: registry.contentType,
   };
-  addProcessMetrics(metrics);
-  return metrics;
 }
 
 function samplesOf(reading: Reading): { value: number; labels: Record<string, string> }[] {

@@ -6,6 +6,7 @@ import { version } from "./version.ts";
 
 const PROBE_INTERVAL_MS = 200;
 
+/** Once a process. Its timer does not keep the process alive. */
 export function addProcessMetrics(metrics: Metrics): void {
   let worstMs = 0;
   let dueMs = performance.now() + PROBE_INTERVAL_MS;

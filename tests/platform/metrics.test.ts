@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { createMetrics } from "../../src/platform/metrics.ts";
+import { addProcessMetrics } from "../../src/platform/process-metrics.ts";
 import { version } from "../../src/platform/version.ts";
 
 async function sampleLines(metrics: ReturnType<typeof createMetrics>, name: string): Promise<string[]> {
@@ -58,6 +59,7 @@ describe("metrics", () => {
 
   test("of the process itself: memory, uptime, build", async () => {
     const metrics = createMetrics("dns");
+    addProcessMetrics(metrics);
     const value = async (name: string) => Number((await sampleLines(metrics, name))[0]?.split(" ").at(-1));
     expect(await value("lars_dns_resident_memory_bytes")).toBeGreaterThan(1_000_000);
     expect(await value("lars_dns_uptime_seconds")).toBeGreaterThan(0);
@@ -68,6 +70,7 @@ describe("metrics", () => {
 
   test("a blocked event loop shows as delay, once", async () => {
     const metrics = createMetrics("dns");
+    addProcessMetrics(metrics);
     const delay = async () =>
       Number((await sampleLines(metrics, "lars_dns_event_loop_delay_seconds"))[0]?.split(" ").at(-1));
     const endMs = performance.now() + 300;
