@@ -7,8 +7,9 @@
 // adopted as a change of its own. Because the comparison and the adoption happen under one lock, a foreign change that
 // several dns instances notice becomes one revision; because our tables are the ones that are read, a reader never sees
 // a route that has no revision yet.
-import type { NameContent, NameEdit, NameRecord, RouteContent, RouteEdit, RouteRecord } from "../core/route-change.ts";
+
 import type { ModuleKey } from "../core/module-key.ts";
+import type { NameContent, NameEdit, NameRecord, RouteContent, RouteEdit, RouteRecord } from "../core/route-change.ts";
 
 /** A cheap look at what moved. */
 export interface Head {

@@ -1,0 +1,29 @@
+// What a process gets when it opens the database: the stores, and what its main program does with the connection itself.
+import type { ReportStore } from "./report-store.ts";
+import type { RouteStore, TokenStore } from "./route-store.ts";
+
+export interface Database {
+  readonly dialect: "mysql" | "sqlite";
+  readonly routes: RouteStore;
+  readonly tokens: TokenStore;
+  readonly reports: ReportStore;
+  /** Brings the tables to what this program needs; an old Lars database is taken over in place. May run concurrently. */
+  migrate(): Promise<void>;
+  /** @throws StoreUnavailable when the database does not answer */
+  ping(): Promise<void>;
+  /** Waits for what is running, then closes. Afterwards every call throws StoreUnavailable. */
+  close(): Promise<void>;
+}
+
+export interface DatabaseOptions {
+  /** MySQL: connections in all. More serve more requests at once and cost the server memory. Default 8. */
+  readonly connections?: number;
+  /** MySQL: to one host, handshake included. Milliseconds, default 2000. */
+  readonly connectTimeoutMs?: number;
+  /** MySQL: one statement; also the wait for a free connection. Milliseconds, default 5000. */
+  readonly queryTimeoutMs?: number;
+  /** MySQL: one statement that looks at a whole table. Milliseconds, default 60000. */
+  readonly scanTimeoutMs?: number;
+  /** The wall clock in milliseconds, for when an agent was last heard of. */
+  readonly now?: () => number;
+}

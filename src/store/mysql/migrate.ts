@@ -1,0 +1,22 @@
+// Migrates a database on a MySQL-protocol server. Apart from open.ts, because it reads files.
+import { runMigrations } from "../sql/migrate.ts";
+import { isRepeatable, rootError } from "./failure.ts";
+import { MYSQL, type MysqlDatabase } from "./mysql-database.ts";
+
+/** An ALTER rewrites the whole of an old table. */
+const STATEMENT_TIMEOUT_MS = 30 * 60_000;
+
+/** Table exists, column exists, key name exists, nothing there to drop, a row of that key exists. */
+const DONE_ALREADY = new Set([1050, 1060, 1061, 1091]);
+
+export function migrateMysql(database: MysqlDatabase): Promise<void> {
+  return database.dedicated(STATEMENT_TIMEOUT_MS, (session) =>
+    runMigrations(session, MYSQL, {
+      folder: new URL("../../../drizzle/mysql/", import.meta.url),
+      journal:
+        "CREATE TABLE IF NOT EXISTS `__drizzle_migrations` (`id` serial PRIMARY KEY, `hash` text NOT NULL, `created_at` bigint)",
+      isDoneAlready: (error) => DONE_ALREADY.has((rootError(error) as { errno?: number }).errno ?? 0),
+      isRepeatable,
+    }),
+  );
+}

@@ -1,0 +1,172 @@
+// Finds what old tools did: where the original's tables differ from ours. A tool that deletes a row leaves no other sign
+// than the row's absence, so the whole of RouteData is compared. The database does the coarse part (two anti-joins name
+// the modules that may differ), the exact comparison happens here, by the rules that hold everywhere else.
+//
+// What a row written by hand means when it is not quite right:
+// - a port outside 1..65535 or a state that is none of ours: no host. Skipped and counted, because to guess "up" might
+//   put a host into service that somebody meant to take out.
+// - a weight outside its range: the nearest weight within it. The row names a host, and which one is clear.
+// - a zone longer than its limit: no zone. To serve without a preference is right, to drop the host is not.
+// Several rows of one endpoint are one host, the one with the lowest id.
+import {
+  diffHosts,
+  HOST_STATES,
+  type Host,
+  type HostState,
+  isEmptyDiff,
+  MAX_NAME_LENGTH,
+  MAX_WEIGHT,
+  MAX_ZONE_LENGTH,
+  MIN_WEIGHT,
+  normalizeHosts,
+} from "../../core/assignment.ts";
+import { isPort } from "../../core/endpoint.ts";
+import { type ModuleKey, ModuleMap } from "../../core/module-key.ts";
+import type { NameContent, NameScope, RouteContent } from "../../core/route-change.ts";
+import type { Foreign } from "../route-store.ts";
+import { chunks } from "./insert-rows.ts";
+import { MAX_TERMS, moduleCondition } from "./module-condition.ts";
+import { MANY_MODULES, readHosts } from "./route-rows.ts";
+import type { SqlSession } from "./sql-database.ts";
+
+const PAGE = 20_000;
+const UTF8 = new TextEncoder();
+
+type DataRow = [
+  id: number,
+  modid: number,
+  cmdid: number,
+  serverip: number,
+  serverport: number,
+  weight: number,
+  zone: string,
+  state: string,
+];
+
+/** The host a RouteData row means; undefined when it means none. */
+export function hostOfRow(
+  ip: unknown,
+  port: unknown,
+  weight: unknown,
+  zone: unknown,
+  state: unknown,
+): Host | undefined {
+  if (typeof ip !== "number" || !Number.isInteger(ip) || ip < 0 || ip > 0xffff_ffff) return undefined;
+  if (typeof port !== "number" || !isPort(port)) return undefined;
+  if (!HOST_STATES.includes(state as HostState)) return undefined;
+  const share = typeof weight === "number" && Number.isFinite(weight) ? Math.round(weight) : MIN_WEIGHT;
+  return {
+    ip: ip | 0,
+    port,
+    weight: Math.min(MAX_WEIGHT, Math.max(MIN_WEIGHT, share)),
+    zone: typeof zone === "string" && UTF8.encode(zone).length <= MAX_ZONE_LENGTH ? zone : "",
+    state: state as HostState,
+  };
+}
+
+function isId(value: unknown): boolean {
+  return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff;
+}
+
+/** Modules in which a row of one side has no equal on the other. May name a module that is the same after all. */
+async function candidates(session: SqlSession): Promise<ModuleKey[]> {
+  const equal =
+    "h.modid = d.modid AND h.cmdid = d.cmdid AND h.ip = d.serverip AND h.port = d.serverport" +
+    " AND h.weight = d.weight AND h.zone = d.zone AND h.state = d.state";
+  const added = await session.rows<[number, number]>(
+    `SELECT DISTINCT d.modid, d.cmdid FROM RouteData d LEFT JOIN lars_host h ON ${equal} WHERE h.modid IS NULL`,
+    [],
+    true,
+  );
+  const gone = await session.rows<[number, number]>(
+    `SELECT DISTINCT h.modid, h.cmdid FROM lars_host h LEFT JOIN RouteData d ON ${equal} WHERE d.id IS NULL`,
+    [],
+    true,
+  );
+  const found = new ModuleMap<ModuleKey>();
+  for (const [modid, cmdid] of [...added, ...gone]) {
+    if (isId(modid) && isId(cmdid)) found.set(modid | 0, cmdid | 0, { modid: modid | 0, cmdid: cmdid | 0 });
+  }
+  return [...found.values()];
+}
+
+/** RouteData's rows of `keys`, by id. */
+async function* readData(session: SqlSession, keys: readonly ModuleKey[]): AsyncIterableIterator<DataRow[]> {
+  const columns = "SELECT id, modid, cmdid, serverip, serverport, weight, zone, state FROM RouteData";
+  if (keys.length <= MANY_MODULES) {
+    for (const part of chunks(keys, MAX_TERMS)) {
+      yield await session.rows<DataRow>(`${columns} WHERE ${moduleCondition(part)} ORDER BY id`, [], true);
+    }
+    return;
+  }
+  let after = -1;
+  for (;;) {
+    const page = await session.rows<DataRow>(`${columns} WHERE id > ? ORDER BY id LIMIT ${PAGE}`, [after]);
+    yield page;
+    const last = page.at(-1);
+    if (last === undefined || page.length < PAGE) return;
+    after = last[0];
+  }
+}
+
+async function differingRoutes(session: SqlSession, keys: readonly ModuleKey[]): Promise<[RouteContent[], number]> {
+  const theirs = new ModuleMap<Host[]>();
+  for (const { modid, cmdid } of keys) theirs.set(modid, cmdid, []);
+  let badRows = 0;
+  for await (const page of readData(session, keys)) {
+    for (const [, modid, cmdid, ip, port, weight, zone, state] of page) {
+      const hosts = theirs.get(modid | 0, cmdid | 0);
+      if (hosts === undefined) continue;
+      const host = hostOfRow(ip, port, weight, zone, state);
+      if (host === undefined) badRows++;
+      else hosts.push(host);
+    }
+  }
+  const ours = await readHosts(session, keys);
+  const routes: RouteContent[] = [];
+  for (const [{ modid, cmdid }, rows] of theirs.entries()) {
+    const hosts = normalizeHosts(rows);
+    if (!isEmptyDiff(diffHosts(ours.get(modid, cmdid) ?? [], hosts))) routes.push({ modid, cmdid, hosts });
+  }
+  return [routes, badRows];
+}
+
+/** As a char(255) column gives it back: MySQL drops trailing spaces, SQLite keeps whatever was put in. */
+export function nameOfContent(content: unknown): string {
+  const text = String(content ?? "");
+  const cut = text.length <= MAX_NAME_LENGTH ? text : [...text].slice(0, MAX_NAME_LENGTH).join("");
+  return cut.replace(/ +$/, "");
+}
+
+async function differingNames(session: SqlSession, scope: NameScope, table: string): Promise<NameContent[]> {
+  const theirs = new Map<number, string>();
+  // The original's readers fill a map row by row, so the last row of an id is the one that counts.
+  for (const [id, content] of await session.rows<[number, unknown]>(
+    `SELECT ${scope}, content FROM ${table} ORDER BY id`,
+  )) {
+    if (isId(id)) theirs.set(id | 0, nameOfContent(content));
+  }
+  const found: NameContent[] = [];
+  for (const [unsigned, name] of await session.rows<[number, string]>(
+    "SELECT id, name FROM lars_name WHERE scope = ?",
+    [scope],
+  )) {
+    const id = unsigned | 0;
+    const now = theirs.get(id) ?? "";
+    theirs.delete(id);
+    if (now !== nameOfContent(name)) found.push({ scope, id, name: now });
+  }
+  for (const [id, name] of theirs) if (name !== "") found.push({ scope, id, name });
+  return found;
+}
+
+/** See RouteTransaction.findForeign. */
+export async function findForeign(session: SqlSession, modules: readonly ModuleKey[] | undefined): Promise<Foreign> {
+  const [routes, badRows] = await differingRoutes(session, modules ?? (await candidates(session)));
+  if (modules !== undefined) return { routes, names: [], badRows };
+  const names = [
+    ...(await differingNames(session, "modid", "ModIDConfig")),
+    ...(await differingNames(session, "cmdid", "CmdIDConfig")),
+  ];
+  return { routes, names, badRows };
+}

@@ -1,0 +1,238 @@
+// Call statistics on any SQL database. Everything is per batch: a batch of ten thousand rows is a few dozen statements,
+// because a round trip a row is what kept the original's reporter from following its agents.
+//
+// Running totals are added up exactly: the cursor of (instance, module, host) says what was counted last, and the
+// difference goes into ServerCallStatus, in one transaction. Two report services may get frames of one agent at once (it
+// reconnected), so a batch locks the instances it contains, always in the order of their ids: no two batches can each
+// wait for the other there, and rows of one agent are counted by one batch at a time.
+import { advanceCursor, type CallCursor } from "../../core/call-totals.ts";
+import type { ReportStore, RunningTotal, StatusFilter, StatusRow, WindowCount } from "../report-store.ts";
+import { chunks, insertRows } from "./insert-rows.ts";
+import type { SqlDatabase, SqlDialect, SqlSession, SqlValue } from "./sql-database.ts";
+
+const MAX_TERMS = 300;
+const LOCK_ATTEMPTS = 5;
+const PRUNE_STEP = 100;
+const STATUS_COLUMNS = "modid, cmdid, ip, port, caller, succ_cnt, err_cnt, ts, overload";
+const STATUS_KEY = ["modid", "cmdid", "ip", "port", "caller"] as const;
+const CURSOR_KEY = ["instance_id", "modid", "cmdid", "ip", "port"] as const;
+
+type Counted = { readonly row: WindowCount; readonly succ: number; readonly err: number };
+
+/** Rows in primary key order: neighbours share a page, and two batches lock them in the same order. */
+function statusValues(counted: readonly Counted[]): SqlValue[][] {
+  return [...counted]
+    .sort(
+      ({ row: a }, { row: b }) =>
+        a.modid - b.modid ||
+        a.cmdid - b.cmdid ||
+        (a.ip >>> 0) - (b.ip >>> 0) ||
+        a.port - b.port ||
+        (a.caller >>> 0) - (b.caller >>> 0),
+    )
+    .map(({ row, succ, err }) => [
+      row.modid | 0,
+      row.cmdid | 0,
+      row.ip >>> 0,
+      row.port,
+      row.caller >>> 0,
+      succ,
+      err,
+      row.ts,
+      row.overload ? 1 : 0,
+    ]);
+}
+
+export class SqlReportStore implements ReportStore {
+  readonly #database: SqlDatabase;
+  readonly #dialect: SqlDialect;
+  readonly #now: () => number;
+
+  /** `now`: the wall clock in milliseconds. */
+  constructor(database: SqlDatabase, now: () => number) {
+    this.#database = database;
+    this.#dialect = database.dialect;
+    this.#now = now;
+  }
+
+  async apply(totals: readonly RunningTotal[], windows: readonly WindowCount[]): Promise<void> {
+    if (totals.length === 0 && windows.length === 0) return;
+    await this.#database.transaction(async (session) => {
+      if (totals.length > 0) {
+        const counted = await this.#count(session, totals);
+        await this.#writeStatus(session, counted, "add");
+      }
+      await this.#writeStatus(
+        session,
+        windows.map((row) => ({ row, succ: row.succ >>> 0, err: row.err >>> 0 })),
+        "set",
+      );
+    });
+  }
+
+  status(filter: StatusFilter): Promise<readonly StatusRow[]> {
+    const conditions = ["1 = 1"];
+    if (filter.modid !== undefined) conditions.push(`modid = ${filter.modid | 0}`);
+    if (filter.cmdid !== undefined) conditions.push(`cmdid = ${filter.cmdid | 0}`);
+    if (filter.after !== undefined) {
+      const [modid, cmdid, ip, port, caller] = filter.after;
+      const values = [modid | 0, cmdid | 0, ip >>> 0, port >>> 0, caller >>> 0];
+      let beyond = "";
+      for (let i = STATUS_KEY.length - 1; i >= 0; i--) {
+        const greater = `${STATUS_KEY[i]} > ${values[i]}`;
+        beyond = beyond === "" ? greater : `${greater} OR (${STATUS_KEY[i]} = ${values[i]} AND (${beyond}))`;
+      }
+      conditions.push(`modid >= ${modid | 0}`, `(${beyond})`);
+    }
+    const limit = Math.max(0, Math.floor(filter.limit));
+    return this.#database.read(async (session) => {
+      const rows = await session.rows<[number, number, number, number, number, number, number, number, unknown]>(
+        `SELECT ${STATUS_COLUMNS} FROM ServerCallStatus WHERE ${conditions.join(" AND ")} ORDER BY ${STATUS_KEY.join(", ")} LIMIT ${limit}`,
+      );
+      return rows.map(([modid, cmdid, ip, port, caller, succ, err, ts, overload]) => ({
+        modid: modid | 0,
+        cmdid: cmdid | 0,
+        ip: ip | 0,
+        port,
+        caller: caller | 0,
+        succ: Number(succ),
+        err: Number(err),
+        overload: String(overload) === "1",
+        ts: Number(ts),
+      }));
+    });
+  }
+
+  async pruneCursors(beforeMs: number): Promise<number> {
+    let pruned = 0;
+    for (;;) {
+      const step = await this.#database.transaction(async (session) => {
+        const silent = await session.rows<[number]>(
+          `SELECT id FROM lars_agent_instance WHERE last_seen_ms < ? ORDER BY id LIMIT ${PRUNE_STEP}`,
+          [Math.floor(beforeMs)],
+        );
+        if (silent.length === 0) return 0;
+        // Looked at again under the lock: one of them may have reported meanwhile.
+        const locked = await session.rows<[number]>(
+          `SELECT id FROM lars_agent_instance WHERE id IN (${silent.map(([id]) => id)}) AND last_seen_ms < ? ORDER BY id${this.#dialect.forUpdate}`,
+          [Math.floor(beforeMs)],
+        );
+        if (locked.length === 0) return 0;
+        const ids = locked.map(([id]) => id);
+        await session.run(`DELETE FROM lars_call_cursor WHERE instance_id IN (${ids})`);
+        return session.run(`DELETE FROM lars_agent_instance WHERE id IN (${ids})`);
+      });
+      pruned += step;
+      if (step === 0) return pruned;
+    }
+  }
+
+  /** What the totals add to what was counted before; moves the cursors on. */
+  async #count(session: SqlSession, totals: readonly RunningTotal[]): Promise<Counted[]> {
+    const idOf = await this.#lockInstances(session, totals);
+    const cursors = await this.#readCursors(session, totals, idOf);
+    const counted: Counted[] = [];
+    const moved: SqlValue[][] = [];
+    for (const row of totals) {
+      const id = idOf.get(row.instance)!;
+      const cursor = cursors.get(cursorKey(id, row));
+      const delta = advanceCursor(cursor, row);
+      if (delta === undefined) continue;
+      counted.push({ row, ...delta });
+      moved.push([
+        id,
+        row.modid >>> 0,
+        row.cmdid >>> 0,
+        row.ip >>> 0,
+        row.port,
+        row.seq,
+        row.succ >>> 0,
+        row.err >>> 0,
+      ]);
+    }
+    await insertRows(
+      session,
+      "INSERT INTO lars_call_cursor (instance_id, modid, cmdid, ip, port, seq, succ, err)",
+      moved,
+      this.#dialect.onConflict(CURSOR_KEY, { seq: "set", succ: "set", err: "set" }),
+    );
+    return counted;
+  }
+
+  async #lockInstances(session: SqlSession, totals: readonly RunningTotal[]): Promise<Map<string, number>> {
+    const callerOf = new Map<string, number>();
+    for (const { instance, caller } of totals) callerOf.set(instance, caller);
+    const instances = [...callerOf.keys()].sort();
+    const now = Math.floor(this.#now());
+    for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
+      const idOf = await readInstances(session, instances);
+      const unknown = instances.filter((instance) => !idOf.has(instance));
+      if (unknown.length > 0) {
+        // Only those not seen: an INSERT that is ignored would still use up an id.
+        await insertRows(
+          session,
+          `${this.#dialect.insertIgnore} INTO lars_agent_instance (instance, caller, last_seen_ms)`,
+          unknown.map((instance) => [instance, callerOf.get(instance)! >>> 0, now]),
+        );
+        for (const [instance, id] of await readInstances(session, unknown)) idOf.set(instance, id);
+      }
+      const ids = [...idOf.values()].sort((a, b) => a - b);
+      let locked = 0;
+      for (const part of chunks(ids, MAX_TERMS)) {
+        locked += await session.run(`UPDATE lars_agent_instance SET last_seen_ms = ${now} WHERE id IN (${part})`);
+      }
+      // One fewer: it was pruned between our look and our lock. Its cursors are gone too, so it starts again.
+      if (locked === instances.length) return idOf;
+    }
+    throw new Error("agent instances are being pruned faster than they report; the age to prune at is too small");
+  }
+
+  async #readCursors(
+    session: SqlSession,
+    totals: readonly RunningTotal[],
+    idOf: ReadonlyMap<string, number>,
+  ): Promise<Map<string, CallCursor>> {
+    const terms = new Set<string>();
+    for (const row of totals) {
+      terms.add(`(instance_id=${idOf.get(row.instance)} AND modid=${row.modid >>> 0} AND cmdid=${row.cmdid >>> 0})`);
+    }
+    const found = new Map<string, CallCursor>();
+    for (const part of chunks([...terms], MAX_TERMS)) {
+      const rows = await session.rows<[number, number, number, number, number, number, number, number]>(
+        `SELECT instance_id, modid, cmdid, ip, port, seq, succ, err FROM lars_call_cursor WHERE ${part.join(" OR ")}`,
+      );
+      for (const [id, modid, cmdid, ip, port, seq, succ, err] of rows) {
+        found.set(cursorKey(id, { modid, cmdid, ip, port }), { seq: Number(seq), succ, err });
+      }
+    }
+    return found;
+  }
+
+  async #writeStatus(session: SqlSession, counted: readonly Counted[], counts: "set" | "add"): Promise<void> {
+    await insertRows(
+      session,
+      `INSERT INTO ServerCallStatus (${STATUS_COLUMNS})`,
+      statusValues(counted),
+      this.#dialect.onConflict(STATUS_KEY, { succ_cnt: counts, err_cnt: counts, ts: "set", overload: "set" }),
+    );
+  }
+}
+
+function cursorKey(
+  id: number,
+  { modid, cmdid, ip, port }: { modid: number; cmdid: number; ip: number; port: number },
+): string {
+  return `${id},${modid >>> 0},${cmdid >>> 0},${ip >>> 0},${port}`;
+}
+
+async function readInstances(session: SqlSession, instances: readonly string[]): Promise<Map<string, number>> {
+  const found = new Map<string, number>();
+  for (const part of chunks(instances, MAX_TERMS)) {
+    const rows = await session.rows<[number, string]>(
+      `SELECT id, instance FROM lars_agent_instance WHERE instance IN (${part.map(() => "?").join(",")})`,
+      part,
+    );
+    for (const [id, instance] of rows) found.set(instance, id);
+  }
+  return found;
+}

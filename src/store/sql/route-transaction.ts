@@ -1,0 +1,135 @@
+// One write to the routes, under the lock that all writers of all instances stand in line for: the row of lars_state.
+//
+// What is easy to get wrong is telling our own moves of RouteVersion and RouteChange from those of old tools, which take
+// no lock of ours. lars_state remembers how both stood when we last wrote; a difference is a foreign mark. RouteVersion's
+// row is locked as well, so nobody moves it between our look and our commit. RouteChange cannot be locked against
+// INSERTs, so at the end the rows that came since our look are counted: more than ours means a mark came in between.
+// A mark that was seen but not adopted must outlive our commit although we move both tables on: foreign_pending.
+import type { ModuleKey } from "../../core/module-key.ts";
+import type { CommittedChange, Foreign, RouteDelta, RouteTransaction } from "../route-store.ts";
+import { appendToLog } from "./change-log.ts";
+import { findForeign } from "./foreign-scan.ts";
+import { readDelta } from "./route-rows.ts";
+import { writeNameConfig, writeNames, writeRouteChange, writeRouteData, writeRoutes } from "./route-write.ts";
+import type { SqlDialect, SqlSession } from "./sql-database.ts";
+
+/** What RouteVersion's column holds in old databases. */
+const MAX_ROUTE_VERSION = 0xffff_ffffn;
+
+/** A count as SQL gives it, beyond 2^53 too. An old tool may have left anything there. */
+function toBigInt(text: unknown): bigint {
+  return typeof text === "string" && /^\d+$/.test(text) ? BigInt(text) : 0n;
+}
+
+/**
+ * What RouteVersion becomes when we commit: at least our revision, and something it was not. A foreign value ahead of
+ * the clock is counted on from; at the end of its 32 bits, where it cannot move on, it comes back to our revision.
+ */
+export function nextRouteVersion(now: bigint, revision: number): bigint {
+  const ours = BigInt(revision);
+  if (now < ours) return ours;
+  return now < MAX_ROUTE_VERSION ? now + 1n : ours;
+}
+
+export class SqlRouteTransaction implements RouteTransaction {
+  readonly #session: SqlSession;
+  readonly #dialect: SqlDialect;
+  readonly #routeVersion: bigint;
+  readonly #routeChangeId: number;
+  readonly foreignMoved: boolean;
+  #revision: number;
+  #appended = false;
+  #settled = false;
+  #changeRows = 0;
+
+  private constructor(
+    session: SqlSession,
+    dialect: SqlDialect,
+    revision: number,
+    routeVersion: bigint,
+    routeChangeId: number,
+    foreignMoved: boolean,
+  ) {
+    this.#session = session;
+    this.#dialect = dialect;
+    this.#revision = revision;
+    this.#routeVersion = routeVersion;
+    this.#routeChangeId = routeChangeId;
+    this.foreignMoved = foreignMoved;
+  }
+
+  /** Takes the lock. The session is a transaction that has done nothing yet. */
+  static async begin(session: SqlSession, dialect: SqlDialect): Promise<SqlRouteTransaction> {
+    const states = await session.rows<[number, string, number, number]>(
+      `SELECT revision, CAST(route_version AS CHAR), route_change_id, foreign_pending FROM lars_state WHERE id = 1${dialect.forUpdate}`,
+    );
+    const state = states[0];
+    if (state === undefined) throw new Error("lars_state has no row: the database was not migrated; migrate it first");
+    const versions = await session.rows<[string]>(
+      `SELECT CAST(version AS CHAR) FROM RouteVersion WHERE id = 1${dialect.forUpdate}`,
+    );
+    const routeVersion = toBigInt(versions[0]?.[0]);
+    const changes = await session.rows<[number]>("SELECT COALESCE(MAX(id), 0) FROM RouteChange");
+    const routeChangeId = changes[0]![0];
+    const [revision, remembered, rememberedId, pending] = state;
+    const moved = pending !== 0 || toBigInt(remembered) !== routeVersion || rememberedId !== routeChangeId;
+    return new SqlRouteTransaction(session, dialect, revision, routeVersion, routeChangeId, moved);
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  readSince(revision: number): Promise<RouteDelta> {
+    return readDelta(this.#session, revision);
+  }
+
+  findForeign(modules?: readonly ModuleKey[]): Promise<Foreign> {
+    return findForeign(this.#session, modules);
+  }
+
+  async append(change: CommittedChange): Promise<void> {
+    if (!(change.revision > this.#revision)) {
+      throw new RangeError(`revisions increase: the last one is ${this.#revision}, got ${change.revision}`);
+    }
+    const session = this.#session;
+    await appendToLog(session, change);
+    await writeRoutes(session, this.#dialect, change.revision, change.routes);
+    await writeNames(session, this.#dialect, change.revision, change.names);
+    if (change.action !== "adopt") {
+      await writeRouteData(session, change.routes);
+      await writeNameConfig(session, change.names);
+    }
+    this.#changeRows += await writeRouteChange(session, change.revision, change.routes);
+    this.#revision = change.revision;
+    this.#appended = true;
+  }
+
+  async settleForeign(): Promise<void> {
+    this.#settled = true;
+  }
+
+  /** The last thing before the commit. */
+  async finish(): Promise<void> {
+    if (!this.#appended && !this.#settled) return;
+    const session = this.#session;
+    const behind = this.#routeVersion < BigInt(this.#revision);
+    const routeVersion =
+      this.#appended || behind ? nextRouteVersion(this.#routeVersion, this.#revision) : this.#routeVersion;
+    if (routeVersion !== this.#routeVersion) {
+      await session.run(
+        `INSERT INTO RouteVersion (id, version) VALUES (1, ${routeVersion}) ${this.#dialect.onConflict(["id"], { version: "set" })}`,
+      );
+    }
+    const since = await session.rows<[number, number]>(
+      "SELECT COUNT(*), COALESCE(MAX(id), 0) FROM RouteChange WHERE id > ?",
+      [this.#routeChangeId],
+    );
+    const [count, lastId] = since[0]!;
+    const pending = count !== this.#changeRows || (this.foreignMoved && !this.#settled);
+    await session.run(
+      `UPDATE lars_state SET revision = ?, route_version = ${routeVersion}, route_change_id = ?, foreign_pending = ? WHERE id = 1`,
+      [this.#revision, Math.max(this.#routeChangeId, lastId), pending ? 1 : 0],
+    );
+  }
+}

@@ -1,0 +1,39 @@
+// What the stores need of a database, and no more. The two dialects agree about nearly all the SQL the stores speak, so
+// the stores are written once, against this port, in plain SQL; what differs (how to upsert, how to lock, how a
+// transaction begins) stands behind it. A query builder's tables belong to one dialect each and would have meant every
+// rule twice.
+
+export type SqlValue = string | number;
+export type SqlRow = readonly unknown[];
+
+export interface SqlSession {
+  /** A query's rows, each an array in column order. `scan`: it looks at a whole table and may take longer. */
+  rows<Row extends SqlRow>(sql: string, params?: readonly SqlValue[], scan?: boolean): Promise<Row[]>;
+  /** A statement. Returns how many rows it inserted, deleted or found to update (even if nothing in them changed). */
+  run(sql: string, params?: readonly SqlValue[]): Promise<number>;
+}
+
+/** `set` replaces the column by the new row's value, `add` adds the new row's value to it. */
+export type OnConflict = Readonly<Record<string, "set" | "add">>;
+
+export interface SqlDialect {
+  /** Appended to a SELECT whose rows are to stay as they are until the commit. */
+  readonly forUpdate: string;
+  readonly insertIgnore: string;
+  /** Appended to an INSERT: what to do with a row whose key exists. */
+  onConflict(key: readonly string[], columns: OnConflict): string;
+  isDuplicateKey(error: unknown): boolean;
+}
+
+export interface SqlDatabase {
+  readonly dialect: SqlDialect;
+  /** Single statements, each on its own. */
+  read<T>(work: (session: SqlSession) => Promise<T>): Promise<T>;
+  /** Queries that all see one state of the database. */
+  snapshot<T>(work: (session: SqlSession) => Promise<T>): Promise<T>;
+  /**
+   * Commits when `work` resolves, rolls back and rethrows when it throws. Repeats the whole of it after a deadlock.
+   * @throws StoreUnavailable
+   */
+  transaction<T>(work: (session: SqlSession) => Promise<T>): Promise<T>;
+}

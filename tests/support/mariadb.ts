@@ -1,0 +1,199 @@
+// A MariaDB server of the tests' own: a fresh data folder, a free port on loopback, gone when the process ends. Tests
+// that kill and restart a database cannot use a shared one. Starting takes about two seconds, so a test process starts
+// one and gives each test a database.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { spawn } from "bun";
+import { createConnection } from "mysql2/promise";
+
+const START_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 30_000;
+
+export interface MariadbOptions {
+  /** innodb_flush_log_at_trx_commit. 1 (the default): a commit survives a crash of the machine. */
+  readonly flushLogAtCommit?: 0 | 1 | 2;
+  /** More server options, as on its command line. */
+  readonly args?: readonly string[];
+}
+
+export interface Mariadb {
+  readonly port: number;
+  /** mysql://… of a database. */
+  url(database: string): string;
+  /** Creates it empty; one of that name is dropped first. Returns its URL. */
+  createDatabase(name: string): Promise<string>;
+  /** Runs a file of SQL statements, as the mysql client would. */
+  load(sqlFile: string, database: string): Promise<void>;
+  /** Runs statements by plain SQL, as an old tool does, on a connection of their own. Returns the last one's rows. */
+  sql(database: string, ...statements: string[]): Promise<unknown[][]>;
+  /** Starts again on the same data and port. */
+  start(): Promise<void>;
+  /** SIGTERM, and waits. */
+  stop(): Promise<void>;
+  /** SIGKILL, and waits. */
+  kill(): Promise<void>;
+}
+
+function program(...names: string[]): string {
+  for (const name of names) {
+    const path = Bun.which(name, { PATH: `${process.env.PATH ?? ""}:/usr/sbin:/usr/local/sbin:/usr/libexec` });
+    if (path !== null) return path;
+  }
+  throw new Error(
+    `these tests need a MariaDB server: ${names.join(" or ")} is not installed (Debian: apt-get install mariadb-server)`,
+  );
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+/** A server refuses to run as root unless told to. */
+const USER = process.getuid?.() === 0 ? ["--user=root"] : [];
+
+async function installInto(folder: string): Promise<void> {
+  const install = spawn(
+    [
+      program("mariadb-install-db", "mysql_install_db"),
+      "--no-defaults",
+      `--datadir=${folder}`,
+      ...USER,
+      "--auth-root-authentication-method=normal",
+      "--skip-test-db",
+      "--innodb-log-file-size=16M",
+    ],
+    { stdout: "pipe", stderr: "pipe" },
+  );
+  const [code, out, err] = await Promise.all([
+    install.exited,
+    new Response(install.stdout).text(),
+    new Response(install.stderr).text(),
+  ]);
+  if (code !== 0) throw new Error(`mariadb-install-db ended with ${code}:\n${out.slice(-2000)}${err.slice(-2000)}`);
+}
+
+/** Starts a server. It is killed, and its data removed, when this process ends. */
+export async function startMariadb(options: MariadbOptions = {}): Promise<Mariadb> {
+  const server = program("mariadbd", "mysqld");
+  const home = mkdtempSync(join(tmpdir(), "lars-mariadb-"));
+  const data = join(home, "data");
+  const port = await freePort();
+  let running: ReturnType<typeof spawn> | undefined;
+
+  process.on("exit", () => {
+    running?.kill("SIGKILL");
+    rmSync(home, { recursive: true, force: true });
+  });
+  await installInto(data);
+
+  const connect = (database?: string, multipleStatements = false) =>
+    createConnection({
+      host: "127.0.0.1",
+      port,
+      user: "root",
+      multipleStatements,
+      supportBigNumbers: true,
+      ...(database === undefined ? {} : { database }),
+    });
+
+  const end = async (signal: "SIGTERM" | "SIGKILL") => {
+    const process = running;
+    if (process === undefined) return;
+    process.kill(signal);
+    const late = setTimeout(() => process.kill("SIGKILL"), STOP_TIMEOUT_MS);
+    await process.exited;
+    clearTimeout(late);
+    running = undefined;
+  };
+
+  const start = async () => {
+    if (running !== undefined) return;
+    const log = join(home, "log");
+    const child = spawn(
+      [
+        server,
+        "--no-defaults",
+        `--datadir=${data}`,
+        ...USER,
+        `--port=${port}`,
+        "--bind-address=127.0.0.1",
+        `--socket=${join(home, "socket")}`,
+        `--pid-file=${join(home, "pid")}`,
+        "--skip-name-resolve",
+        "--skip-log-bin",
+        "--innodb-log-file-size=16M",
+        "--innodb-buffer-pool-size=64M",
+        `--innodb-flush-log-at-trx-commit=${options.flushLogAtCommit ?? 1}`,
+        ...(options.args ?? []),
+      ],
+      { stdout: Bun.file(log), stderr: Bun.file(log), stdin: "ignore" },
+    );
+    running = child;
+    const deadline = Date.now() + START_TIMEOUT_MS;
+    for (;;) {
+      try {
+        await (await connect()).end();
+        return;
+      } catch (cause) {
+        if (child.exitCode !== null || Date.now() > deadline) {
+          running = undefined;
+          child.kill("SIGKILL");
+          const text = await Bun.file(log).text();
+          throw new Error(`mariadbd did not start:\n${text.slice(-3000)}`, { cause });
+        }
+        await Bun.sleep(50);
+      }
+    }
+  };
+
+  const sql = async (database: string | undefined, statements: readonly string[]): Promise<unknown[][]> => {
+    const connection = await connect(database);
+    try {
+      let rows: unknown = [];
+      for (const statement of statements) [rows] = await connection.query({ sql: statement, rowsAsArray: true });
+      return Array.isArray(rows) ? (rows as unknown[][]) : [];
+    } finally {
+      await connection.end();
+    }
+  };
+
+  await start();
+  return {
+    port,
+    url: (database) => `mysql://root@127.0.0.1:${port}/${database}`,
+    async createDatabase(name) {
+      await sql(undefined, [`DROP DATABASE IF EXISTS \`${name}\``, `CREATE DATABASE \`${name}\``]);
+      return `mysql://root@127.0.0.1:${port}/${name}`;
+    },
+    async load(sqlFile, database) {
+      const connection = await connect(database, true);
+      try {
+        await connection.query(await Bun.file(sqlFile).text());
+      } finally {
+        await connection.end();
+      }
+    },
+    sql: (database, ...statements) => sql(database, statements),
+    start,
+    stop: () => end("SIGTERM"),
+    kill: () => end("SIGKILL"),
+  };
+}
+
+let shared: Promise<Mariadb> | undefined;
+
+/** One server for all tests of this process. */
+export function sharedMariadb(): Promise<Mariadb> {
+  shared ??= startMariadb();
+  return shared;
+}
