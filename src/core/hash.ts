@@ -33,3 +33,11 @@ export function finalMix(hash: number): number {
   h = Math.imul(h ^ (h >>> 13), 0xc2b2_ae35);
   return (h ^ (h >>> 16)) >>> 0;
 }
+
+const utf8 = new TextEncoder();
+
+/** {@link hashBytes} of the text's UTF-8 bytes: the same key hashes alike whatever way its caller comes. */
+export function hashText(text: string): number {
+  const bytes = utf8.encode(text);
+  return hashBytes(bytes, 0, bytes.length);
+}

@@ -32,6 +32,8 @@ export interface Shutdown {
   detach(): void;
 }
 
+/** A second signal after this long means "now". */
+const IMPATIENT_AFTER_MS = 1000;
 /** How long the last log lines may take to leave. */
 const FLUSH_MS = 500;
 
@@ -56,6 +58,7 @@ export function createShutdown(options: ShutdownOptions): Shutdown {
   const uncaught = options.metrics?.counter("uncaught_errors_total", "Errors nobody caught; each ends the process");
   const steps: Step[] = [];
   let running: Promise<void> | undefined;
+  let signalledAtMs = 0;
 
   const runSteps = async (code: number): Promise<void> => {
     let current = "";
@@ -89,10 +92,13 @@ export function createShutdown(options: ShutdownOptions): Shutdown {
   };
   const onSignal = (signal: string) => {
     if (running !== undefined) {
+      // A terminal sends Ctrl-C to the whole group, and a parent passes its own on: that is one wish said twice.
+      if (performance.now() - signalledAtMs < IMPATIENT_AFTER_MS) return;
       log.warn(`${signal} again: exiting at once`);
       exit(130);
       return;
     }
+    signalledAtMs = performance.now();
     void shutdown(signal);
   };
   const onUncaught = (error: unknown) => {

@@ -1,0 +1,205 @@
+// The agent as a process: shards answer callers in threads of their own; this thread does everything else. It begins to
+// serve with the routes of its snapshot and needs neither dns nor report service for that.
+import { join } from "node:path";
+import { connectTcp, type ServerAddress, type TcpClient } from "../net/tcp-client.ts";
+import { systemClock } from "../platform/clock.ts";
+import { loadProcessConfig } from "../platform/config-file.ts";
+import { watchConfig } from "../platform/config-watch.ts";
+import { exposeEvents } from "../platform/event-counts.ts";
+import { serveHttp } from "../platform/http-serve.ts";
+import { createLog } from "../platform/log-output.ts";
+import { createMetrics } from "../platform/metrics.ts";
+import { addProcessMetrics } from "../platform/process-metrics.ts";
+import { projectPath } from "../platform/project-paths.ts";
+import { createShutdown } from "../platform/shutdown.ts";
+import { version } from "../platform/version.ts";
+import { makeApp } from "./app.ts";
+import { agentConfig } from "./config.ts";
+import { callerAddress } from "./local-address.ts";
+import { RouteBook } from "./route-book.ts";
+import { RouteSnapshot } from "./route-snapshot.ts";
+import { RouteSource } from "./route-source.ts";
+import { shardSettings } from "./settings.ts";
+import { SHARD_COUNTERS, SHARD_GAUGES } from "./shard-counters.ts";
+import { ShardPool } from "./shard-pool.ts";
+import { StatusReporter } from "./status-reporter.ts";
+
+const RECEIVE_BUFFER_BYTES = 4 * 1_048_576;
+const MAX_BODY_BYTES = 2 * 1_048_576;
+const HTTP_GRACE_MS = 1000;
+/** Hosts whose calls are counted, per shard; about 40 bytes of shared memory each, taken as they appear. */
+const MAX_STATISTICS_ENTRIES = 1_000_000;
+const BACKOFF = { baseMs: 50, maxMs: 2000 };
+const SOURCE_TICK_MS = 250;
+
+const loaded = loadProcessConfig(agentConfig, process.argv.slice(2), process.env);
+let { config } = loaded;
+const log = createLog({ process: "agent", ...config.log });
+const metrics = createMetrics("agent");
+addProcessMetrics(metrics);
+const shutdown = createShutdown({ log, metrics });
+const clock = systemClock;
+
+function parseAddresses(texts: readonly string[]): readonly ServerAddress[] {
+  return texts.map((text) => {
+    const colon = text.lastIndexOf(":");
+    return { host: text.slice(0, colon), port: Number(text.slice(colon + 1)) };
+  });
+}
+
+const snapshot = new RouteSnapshot(join(projectPath(config.data.dir), `agent-${config.udp.port}.routes`));
+const book = new RouteBook(snapshot, log.with({ component: "snapshot" }));
+await book.load();
+
+const source = new RouteSource({
+  responseTimeoutMs: () => config.dnsserver.response_timeout_ms,
+  maxModules: config.routes.max_modules + config.udp.shards * 16_384,
+  nowMs: () => clock.nowMs(),
+  onRoute: (route) => {
+    book.put(route);
+    pool.route(route);
+  },
+});
+for (const { modid, cmdid, revision } of book.routes()) source.want(modid, cmdid, revision);
+
+const pool = new ShardPool({
+  shards: config.udp.shards,
+  hostname: config.udp.host,
+  port: config.udp.port,
+  receiveBufferBytes: RECEIVE_BUFFER_BYTES,
+  maxStatisticsEntries: MAX_STATISTICS_ENTRIES,
+  settings: shardSettings(config),
+  log: log.with({ component: "shards" }),
+  routes: () => book.routes(),
+  onWant: (modid, cmdid) => source.want(modid, cmdid),
+  onForget: (modid, cmdid) => {
+    source.forget(modid, cmdid);
+    book.forget(modid, cmdid);
+  },
+});
+await pool.start();
+shutdown.onShutdown("snapshot", () => book.save());
+
+const dnsLog = log.with({ component: "dns-client" });
+const dnsAddresses = parseAddresses(config.dnsserver.addresses);
+const dnsClient: TcpClient = connectTcp({
+  addresses: () => dnsAddresses,
+  connectTimeoutMs: config.dnsserver.connect_timeout_ms,
+  backoff: BACKOFF,
+  random: Math.random,
+  onOpen: () => source.onOpen(),
+  onFrame: (msgid, body) => source.onFrame(msgid, body),
+  onClose: () => source.onClose(),
+  onDrain: () => source.onDrain(),
+  log: (message) => dnsLog.info(message),
+});
+source.attach(dnsClient);
+shutdown.onShutdown("dns client", () => dnsClient.stop());
+
+const [high, low] = crypto.getRandomValues(new Uint32Array(2)) as unknown as [number, number];
+const reporter = new StatusReporter({
+  statistics: () => pool.statistics(),
+  caller: callerAddress(config.reporter.caller),
+  instance: { high, low: low || 1 },
+  resendIntervalMs: () => config.reporter.resend_interval_s * 1000,
+  nowMs: () => clock.nowMs(),
+  wallMs: () => clock.wallMs(),
+});
+const reportLog = log.with({ component: "report-client" });
+const reportAddresses = parseAddresses(config.reporter.addresses);
+const reportClient: TcpClient = connectTcp({
+  addresses: () => reportAddresses,
+  connectTimeoutMs: config.dnsserver.connect_timeout_ms,
+  backoff: BACKOFF,
+  random: Math.random,
+  onOpen: () => reporter.onOpen(),
+  onFrame: () => {},
+  onClose: () => reporter.onClose(),
+  onDrain: () => reporter.onDrain(),
+  log: (message) => reportLog.info(message),
+});
+reporter.attach(reportClient);
+shutdown.onShutdown("report client", () => {
+  reporter.flush();
+  // What is queued is written as the connection closes.
+  reportClient.stop();
+});
+shutdown.onShutdown("shards", () => pool.stop());
+
+const timers = [
+  setInterval(() => source.tick(), SOURCE_TICK_MS),
+  setInterval(() => void book.save(), config.routes.snapshot_interval_ms),
+];
+let flushTimer = setTimeout(function flush() {
+  reporter.flush();
+  flushTimer = setTimeout(flush, config.reporter.flush_interval_ms);
+}, config.reporter.flush_interval_ms);
+shutdown.onShutdown("timers", () => {
+  for (const timer of timers) clearInterval(timer);
+  clearTimeout(flushTimer);
+});
+
+const app = makeApp({
+  pick: (modid, cmdid, keyHash) => pool.pick(modid, cmdid, keyHash),
+  describe: (modid, cmdid) => pool.describe(modid, cmdid),
+  report: (reports) => pool.report(reports),
+  dnsConnected: () => source.connected,
+  log: log.with({ component: "http" }),
+  metrics,
+  clock,
+  ready: () => {
+    const waiting = pool.states().filter(({ ready }) => !ready);
+    if (waiting.length > 0) return `shards ${waiting.map(({ index }) => index).join(", ")} are being restarted`;
+    if (book.size === 0 && !source.connected) return "no dns service is connected and no route is known";
+    return undefined;
+  },
+});
+const http = serveHttp({ hostname: config.http.host, port: config.http.port, app, maxBodyBytes: MAX_BODY_BYTES });
+shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
+
+const perShard = (value: (state: ReturnType<ShardPool["states"]>[number]) => number) => () =>
+  pool.states().map((state) => ({ labels: { shard: String(state.index) }, value: value(state) }));
+for (const counter of SHARD_COUNTERS) {
+  const read = perShard(({ counters }) => counters.read(counter));
+  if (SHARD_GAUGES.has(counter))
+    metrics.gaugeFrom(`shard_${counter}`, `Of each shard: ${counter.replaceAll("_", " ")}`, read);
+  else metrics.counterFrom(`shard_${counter}_total`, `Of each shard: ${counter.replaceAll("_", " ")}`, read);
+}
+metrics.counterFrom(
+  "shard_restarts_total",
+  "Workers that died and were restarted",
+  perShard(({ restarts }) => restarts),
+);
+metrics.gaugeFrom(
+  "shard_receive_buffer_bytes",
+  "Socket receive buffer in effect",
+  perShard((state) => state.receiveBufferBytes),
+);
+metrics.gaugeFrom("dns_connected", "1 while a dns service is connected", () => (source.connected ? 1 : 0));
+metrics.gaugeFrom("report_connected", "1 while a report service is connected", () => (reporter.connected ? 1 : 0));
+metrics.gaugeFrom("known_routes", "Modules with a route", () => book.size);
+metrics.gaugeFrom("wanted_modules", "Modules asked for at the dns service", () => source.size);
+exposeEvents(metrics, "route_source_events_total", "What came and went on the connection to dns", source.counts);
+exposeEvents(metrics, "dns_client_events_total", "The connection to dns itself", dnsClient.counters);
+exposeEvents(metrics, "status_reporter_events_total", "What was sent to report", reporter.counts);
+exposeEvents(metrics, "report_client_events_total", "The connection to report itself", reportClient.counters);
+exposeEvents(metrics, "snapshot_events_total", "Route snapshots written", book.counts);
+
+const configWatch = watchConfig(loaded, {
+  log,
+  onChange: (change) => {
+    config = change.config;
+    log.setLevel(config.log.level);
+    pool.configure(shardSettings(config));
+  },
+});
+shutdown.onShutdown("configuration", () => configWatch.stop());
+
+log.info("agent listens", {
+  version,
+  http: http.url,
+  udp: pool.states().map(({ port }) => `${config.udp.host}:${port}`),
+  receiveBufferBytes: pool.states().map((state) => state.receiveBufferBytes),
+  routes: book.size,
+  pid: process.pid,
+});

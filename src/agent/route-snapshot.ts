@@ -1,0 +1,87 @@
+// The last known routes on disk, so that an agent that is restarted while every dns server is down serves at once.
+//
+// The file is a line of text (format, number of routes, SHA-256 of the rest) and then the routes as the very frames the
+// dns service sends. It is written beside its place, synced and renamed, so that a crash leaves the old one or the new
+// one; a file that does not match its checksum is put aside and the agent starts without.
+import { createHash } from "node:crypto";
+import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { dirname } from "node:path";
+import { MSG_GET_ROUTE_RESPONSE } from "../wire/frame.ts";
+import { FrameDecoder } from "../wire/frame-decoder.ts";
+import { decodeGetRouteResponse, encodeGetRouteResponse } from "../wire/route-codec.ts";
+import type { RouteUpdate } from "./shard-modules.ts";
+
+const FORMAT = "lars-routes-1";
+
+export type SnapshotLoad =
+  | { readonly outcome: "loaded"; readonly routes: readonly RouteUpdate[] }
+  | { readonly outcome: "missing" }
+  | { readonly outcome: "bad"; readonly reason: string };
+
+function encode(routes: Iterable<RouteUpdate>): Uint8Array {
+  const frames: Uint8Array[] = [];
+  // A route of more hosts than a frame holds came in a frame itself, so it fits one again.
+  for (const route of routes) frames.push(encodeGetRouteResponse(route).frame);
+  const body = Buffer.concat(frames);
+  const digest = createHash("sha256").update(body).digest("hex");
+  return Buffer.concat([Buffer.from(`${FORMAT} ${frames.length} ${digest}\n`), body]);
+}
+
+function decode(file: Uint8Array): SnapshotLoad {
+  const bad = (reason: string): SnapshotLoad => ({ outcome: "bad", reason });
+  const newline = file.indexOf(10);
+  if (newline < 0 || newline > 200) return bad("it has no header line");
+  const [format, count, digest] = Buffer.from(file.subarray(0, newline)).toString("latin1").split(" ");
+  if (format !== FORMAT) return bad(`its format is "${format?.slice(0, 40)}", known is "${FORMAT}"`);
+  const body = file.subarray(newline + 1);
+  if (createHash("sha256").update(body).digest("hex") !== digest)
+    return bad("its checksum does not match: it is damaged");
+  const routes: RouteUpdate[] = [];
+  const error = new FrameDecoder().push(body, (msgid, frame) => {
+    const route = msgid === MSG_GET_ROUTE_RESPONSE ? decodeGetRouteResponse(frame, 0, frame.length) : undefined;
+    if (route !== undefined) routes.push(route);
+  });
+  if (error !== undefined || routes.length !== Number(count))
+    return bad(`it says ${count} routes and holds ${routes.length}`);
+  return { outcome: "loaded", routes };
+}
+
+export class RouteSnapshot {
+  constructor(readonly path: string) {}
+
+  /** @throws when the folder cannot be made or the file cannot be written; the last good file is then still there */
+  async save(routes: Iterable<RouteUpdate>): Promise<void> {
+    const bytes = encode(routes);
+    await mkdir(dirname(this.path), { recursive: true });
+    const beside = `${this.path}.${process.pid}.tmp`;
+    const file = await open(beside, "w", 0o644);
+    try {
+      await file.writeFile(bytes);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(beside, this.path);
+    // The rename itself is durable once its folder is.
+    const folder = await open(dirname(this.path), "r");
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
+  }
+
+  /** A damaged file is renamed to `<path>.bad`. */
+  async load(): Promise<SnapshotLoad> {
+    let bytes: Uint8Array;
+    try {
+      bytes = await readFile(this.path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return { outcome: "missing" };
+      return { outcome: "bad", reason: error instanceof Error ? error.message : String(error) };
+    }
+    const load = decode(bytes);
+    if (load.outcome === "bad") await rename(this.path, `${this.path}.bad`).catch(() => {});
+    return load;
+  }
+}

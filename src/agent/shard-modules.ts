@@ -1,0 +1,361 @@
+// The modules a shard knows and what it does about those it does not know yet.
+//
+// A module is resolving (asked for, no answer yet), known (has a balancer) or unknown (the dns service says that it does
+// not exist; remembered, because a caller that asks for it asks again and again). A request for a resolving module may
+// wait, within bounds: a first call should not fail because a route takes a millisecond to come. After the first wait
+// ran out nobody waits for that module again until an answer comes, so a dead dns service costs each caller one delay
+// and not one per call.
+//
+// Whoever sends datagrams can invent module numbers, so everything here that a number creates is bounded: how many
+// modules, how many of them unknown (the oldest goes first), how many new ones per second, how many requests wait.
+import type { Host } from "../core/assignment.ts";
+import {
+  type BalancedHost,
+  type Balancer,
+  type HostVerdict,
+  type PickResult,
+  type Random,
+  RESOLVING,
+  UNKNOWN,
+} from "../core/balancer.ts";
+import type { CallStatistics } from "../core/call-statistics.ts";
+import { ModuleMap } from "../core/module-key.ts";
+import { counterIndex, type ShardCounters } from "./shard-counters.ts";
+
+/** A route as it came from the dns service or the snapshot. No hosts: there is no such module. Revision 0: not told. */
+export interface RouteUpdate {
+  readonly modid: number;
+  readonly cmdid: number;
+  readonly revision: number;
+  readonly hosts: readonly Host[];
+}
+
+export interface ModuleLimits {
+  /** Known modules of this shard. */
+  readonly maxModules: number;
+  /** Modules remembered as unknown or still resolving. */
+  readonly maxUnknown: number;
+  readonly maxWaiting: number;
+  /** New module numbers per second; a burst of ten seconds' worth may come at once. */
+  readonly maxNewPerSecond: number;
+  readonly resolveTimeoutMs: number;
+  /** An unknown module is asked for again after this long. */
+  readonly negativeTtlMs: number;
+  /** A known module in use is asked for again after this long: Lars' update_timeout. */
+  readonly updateTimeoutMs: number;
+  /** A known module that nobody asked for in this long is given up. */
+  readonly forgetAfterMs: number;
+}
+
+export interface ModuleOutput {
+  /** Ask the dns service for the route (again). */
+  want(modid: number, cmdid: number): void;
+  /** The module is not needed any more. */
+  forget(modid: number, cmdid: number): void;
+}
+
+/** A request that waits for a route. `settle` is called once: the route came, or the time is up. */
+export interface Waiter {
+  settle(nowMs: number): void;
+}
+
+interface Waiting {
+  readonly module: Module;
+  readonly deadlineMs: number;
+  waiter: Waiter | undefined;
+}
+
+type ModuleState = "resolving" | "known" | "unknown";
+
+class Module {
+  state: ModuleState = "resolving";
+  balancer: Balancer | undefined;
+  hosts: readonly Host[] = [];
+  revision = 0;
+  waiting: Waiting[] = [];
+  /** Those of `waiting` that are not settled. */
+  unsettled = 0;
+  /** Until when a request may wait for the first answer. */
+  waitUntilMs: number;
+  /** When the route was last heard of. */
+  heardAtMs: number;
+  askedAtMs: number;
+  usedAtMs: number;
+
+  constructor(
+    readonly modid: number,
+    readonly cmdid: number,
+    nowMs: number,
+    resolveTimeoutMs: number,
+  ) {
+    this.waitUntilMs = nowMs + resolveTimeoutMs;
+    this.heardAtMs = nowMs;
+    this.askedAtMs = nowMs;
+    this.usedAtMs = nowMs;
+  }
+}
+
+/** What a person is shown of a module. */
+export interface ModuleDescription {
+  readonly state: ModuleState;
+  readonly revision: number;
+  readonly ageMs: number;
+  readonly hosts: readonly (HostVerdict & {
+    readonly forMs: number;
+    readonly totalSucc: number;
+    readonly totalErr: number;
+  })[];
+}
+
+const MODULES = counterIndex("modules");
+const UNKNOWN_MODULES = counterIndex("unknown_modules");
+const WAITING = counterIndex("waiting");
+const WAITED = counterIndex("waited");
+const WAIT_TIMEOUTS = counterIndex("wait_timeouts");
+const WAITING_FULL = counterIndex("waiting_full");
+const MODULES_FULL = counterIndex("modules_full");
+const RATE_LIMITED = counterIndex("resolve_rate_limited");
+const STATISTICS_FULL = counterIndex("statistics_full");
+
+export class ShardModules {
+  readonly #modules = new ModuleMap<Module>();
+  /** Resolving and unknown ones, oldest first. */
+  readonly #doubtful = new Set<Module>();
+  /** All waiting requests, soonest deadline first (they all wait equally long). */
+  #queue: Waiting[] = [];
+  #queueHead = 0;
+  #newTokens: number;
+  #newTokensAtMs = 0;
+  readonly #counters: Float64Array;
+
+  constructor(
+    private limits: ModuleLimits,
+    private readonly makeBalancer: () => Balancer,
+    private readonly random: Random,
+    private readonly statistics: CallStatistics,
+    counters: ShardCounters,
+    private readonly output: ModuleOutput,
+  ) {
+    this.#newTokens = limits.maxNewPerSecond * 10;
+    this.#counters = counters.values;
+    this.#counters[MODULES] = 0;
+    this.#counters[UNKNOWN_MODULES] = 0;
+    this.#counters[WAITING] = 0;
+  }
+
+  configure(limits: ModuleLimits): void {
+    this.limits = limits;
+  }
+
+  balancers(): Iterable<Balancer> {
+    return [...this.#modules.values()].flatMap((module) => (module.balancer === undefined ? [] : [module.balancer]));
+  }
+
+  /** Chooses a host. RESOLVING: the caller may `wait`. */
+  pick(modid: number, cmdid: number, keyHash: number, nowMs: number): PickResult {
+    const module = this.#modules.get(modid, cmdid);
+    if (module === undefined) return this.#admit(modid, cmdid, nowMs) === undefined ? UNKNOWN : RESOLVING;
+    module.usedAtMs = nowMs;
+    if (module.state === "known") {
+      if (nowMs - module.heardAtMs >= this.limits.updateTimeoutMs)
+        this.#ask(module, this.limits.updateTimeoutMs, nowMs);
+      return module.balancer!.pick(nowMs, this.random, keyHash);
+    }
+    if (module.state === "resolving") return RESOLVING;
+    this.#ask(module, this.limits.negativeTtlMs, nowMs);
+    return UNKNOWN;
+  }
+
+  /** A known module's hosts, as the API's GetRoute is answered. */
+  hosts(modid: number, cmdid: number, nowMs: number): readonly Host[] | typeof RESOLVING {
+    const module = this.#modules.get(modid, cmdid);
+    if (module === undefined) return this.#admit(modid, cmdid, nowMs) === undefined ? [] : RESOLVING;
+    module.usedAtMs = nowMs;
+    if (module.state === "resolving") return RESOLVING;
+    this.#ask(module, module.state === "known" ? this.limits.updateTimeoutMs : this.limits.negativeTtlMs, nowMs);
+    return module.hosts;
+  }
+
+  #ask(module: Module, intervalMs: number, nowMs: number): void {
+    if (nowMs - Math.max(module.askedAtMs, module.heardAtMs) < intervalMs) return;
+    module.askedAtMs = nowMs;
+    this.output.want(module.modid, module.cmdid);
+  }
+
+  /** Takes up a new module number; undefined when there is no room for it now. */
+  #admit(modid: number, cmdid: number, nowMs: number): Module | undefined {
+    const { maxModules, maxUnknown, maxNewPerSecond } = this.limits;
+    const earned = ((nowMs - this.#newTokensAtMs) / 1000) * maxNewPerSecond;
+    this.#newTokens = Math.min(maxNewPerSecond * 10, this.#newTokens + Math.max(0, earned));
+    this.#newTokensAtMs = nowMs;
+    if (this.#newTokens < 1) {
+      this.#counters[RATE_LIMITED]! += 1;
+      return undefined;
+    }
+    if (this.#modules.size - this.#doubtful.size >= maxModules) {
+      this.#counters[MODULES_FULL]! += 1;
+      return undefined;
+    }
+    if (this.#doubtful.size >= maxUnknown && !this.#evictUnknown()) {
+      this.#counters[MODULES_FULL]! += 1;
+      return undefined;
+    }
+    this.#newTokens -= 1;
+    const module = new Module(modid, cmdid, nowMs, this.limits.resolveTimeoutMs);
+    this.#insert(module);
+    this.#doubtful.add(module);
+    this.#count();
+    this.output.want(modid, cmdid);
+    return module;
+  }
+
+  #insert(module: Module): void {
+    this.#modules.set(module.modid, module.cmdid, module);
+  }
+
+  /** Gives up the oldest module nobody waits for. */
+  #evictUnknown(): boolean {
+    for (const module of this.#doubtful) {
+      if (module.unsettled > 0) continue;
+      this.#remove(module);
+      return true;
+    }
+    return false;
+  }
+
+  #remove(module: Module): void {
+    this.#doubtful.delete(module);
+    this.#modules.delete(module.modid, module.cmdid);
+    this.output.forget(module.modid, module.cmdid);
+    this.#count();
+  }
+
+  #count(): void {
+    this.#counters[MODULES] = this.#modules.size - this.#doubtful.size;
+    this.#counters[UNKNOWN_MODULES] = this.#doubtful.size;
+  }
+
+  /** After RESOLVING: true when `waiter` was taken and will be settled; false: answer at once. */
+  wait(modid: number, cmdid: number, waiter: Waiter, nowMs: number): boolean {
+    const module = this.#modules.get(modid, cmdid);
+    if (module === undefined || module.state !== "resolving" || nowMs >= module.waitUntilMs) return false;
+    if (this.#counters[WAITING]! >= this.limits.maxWaiting) {
+      this.#counters[WAITING_FULL]! += 1;
+      return false;
+    }
+    const waiting: Waiting = { module, deadlineMs: nowMs + this.limits.resolveTimeoutMs, waiter };
+    module.waiting.push(waiting);
+    module.unsettled++;
+    this.#queue.push(waiting);
+    this.#counters[WAITING]! += 1;
+    this.#counters[WAITED]! += 1;
+    return true;
+  }
+
+  /** Settles the requests whose time is up and drops modules out of use. To be called every few milliseconds. */
+  tick(nowMs: number): void {
+    while (this.#queueHead < this.#queue.length && this.#queue[this.#queueHead]!.deadlineMs <= nowMs) {
+      const waiting = this.#queue[this.#queueHead++]!;
+      if (waiting.waiter !== undefined) this.#counters[WAIT_TIMEOUTS]! += 1;
+      this.#settle(waiting, nowMs);
+    }
+    if (this.#queueHead === this.#queue.length && this.#queueHead > 0) {
+      this.#queue = [];
+      this.#queueHead = 0;
+    }
+  }
+
+  #settle(waiting: Waiting, nowMs: number): void {
+    const { waiter } = waiting;
+    if (waiter === undefined) return;
+    waiting.waiter = undefined;
+    if (--waiting.module.unsettled === 0) waiting.module.waiting = [];
+    this.#counters[WAITING]! -= 1;
+    waiter.settle(nowMs);
+  }
+
+  /** Gives up known modules out of use. To be called now and then; O(modules). */
+  forgetIdle(nowMs: number): void {
+    for (const module of [...this.#modules.values()]) {
+      if (module.state === "known" && nowMs - module.usedAtMs >= this.limits.forgetAfterMs) {
+        this.#remove(module);
+      }
+    }
+  }
+
+  /**
+   * A call to a host ended. False when neither the route nor the statistics know the host: a stray or invented report.
+   * Calls to hosts that have left the route are still counted.
+   */
+  report(
+    modid: number,
+    cmdid: number,
+    ip: number,
+    port: number,
+    succeeded: boolean,
+    latencyUs: number,
+    nowMs: number,
+  ): boolean {
+    const module = this.#modules.get(modid, cmdid);
+    const host = module?.balancer?.find(ip, port);
+    if (host !== undefined) {
+      module!.balancer!.report(host, succeeded, latencyUs, nowMs);
+      if (host.tag >= 0) this.statistics.count(host.tag, succeeded, !host.available);
+      return true;
+    }
+    const entry = this.statistics.find(modid, cmdid, ip, port);
+    if (entry < 0) return false;
+    this.statistics.count(entry, succeeded, false);
+    return true;
+  }
+
+  /** Takes a route. One that is older than what is held is ignored. */
+  applyRoute(update: RouteUpdate, nowMs: number): void {
+    const { modid, cmdid, revision, hosts } = update;
+    let module = this.#modules.get(modid, cmdid);
+    if (module === undefined) {
+      if (hosts.length === 0) return;
+      module = new Module(modid, cmdid, nowMs, 0);
+      this.#insert(module);
+      this.#doubtful.add(module);
+    }
+    if (revision !== 0 && revision < module.revision) return;
+    module.heardAtMs = nowMs;
+    module.revision = revision;
+    module.hosts = hosts;
+    if (hosts.length === 0) {
+      module.balancer?.update([], nowMs);
+      module.balancer = undefined;
+      module.state = "unknown";
+      this.#doubtful.add(module);
+    } else {
+      module.balancer ??= this.makeBalancer();
+      module.balancer.update(hosts, nowMs);
+      this.#openStatistics(module);
+      module.state = "known";
+      this.#doubtful.delete(module);
+    }
+    this.#count();
+    const settled = module.waiting;
+    module.waiting = [];
+    for (const waiting of settled) this.#settle(waiting, nowMs);
+  }
+
+  #openStatistics(module: Module): void {
+    for (const host of module.balancer!.hosts() as Iterable<BalancedHost>) {
+      if (host.tag >= 0) continue;
+      host.tag = this.statistics.open(module.modid, module.cmdid, host.ip, host.port);
+      if (host.tag < 0) this.#counters[STATISTICS_FULL]! += 1;
+    }
+  }
+
+  describe(modid: number, cmdid: number, nowMs: number): ModuleDescription | undefined {
+    const module = this.#modules.get(modid, cmdid);
+    if (module === undefined) return undefined;
+    const hosts = (module.balancer?.describe(nowMs) ?? []).map((host) => {
+      const totals = this.statistics.totals(this.statistics.find(modid, cmdid, host.ip, host.port));
+      return { ...host, forMs: nowMs - host.sinceMs, totalSucc: totals.succ, totalErr: totals.err };
+    });
+    return { state: module.state, revision: module.revision, ageMs: nowMs - module.heardAtMs, hosts };
+  }
+}

@@ -1,0 +1,328 @@
+// The shards as the main thread sees them: started, fed with routes, asked, and started again when one dies. All that a
+// worker cannot afford to lose is outside of it: routes are kept by the main thread, statistics and counters are shared
+// memory, so a successor goes on where its predecessor was, within milliseconds and without a call uncounted.
+import { backoffDelay } from "../core/backoff.ts";
+import { StatisticsReader } from "../core/call-statistics.ts";
+import { shardOf } from "../core/shard-map.ts";
+import type { Log } from "../platform/log.ts";
+import { ShardCounters } from "./shard-counters.ts";
+import type { ModuleDescription, RouteUpdate } from "./shard-modules.ts";
+import type { CallReport, FromShard, PickAnswer, ShardSettings, ToShard } from "./shard-protocol.ts";
+
+export interface ShardPoolOptions {
+  readonly shards: number;
+  readonly hostname: string;
+  /** Shard i listens on port + i; 0: each on some free port. */
+  readonly port: number;
+  readonly receiveBufferBytes: number;
+  readonly maxStatisticsEntries: number;
+  readonly settings: ShardSettings;
+  readonly log: Log;
+  /** All routes known, for a shard that starts. */
+  readonly routes: () => Iterable<RouteUpdate>;
+  readonly onWant: (modid: number, cmdid: number) => void;
+  readonly onForget: (modid: number, cmdid: number) => void;
+}
+
+/** Requests of the main thread that wait for a shard. */
+const MAX_PENDING = 65_536;
+/** Longer than any wait for a route, short enough for a caller. */
+const PENDING_TIMEOUT_MS = 2000;
+/** Routes per message, so that a shard answers datagrams in between. */
+const ROUTES_PER_MESSAGE = 100;
+
+interface Pending {
+  readonly deadlineMs: number;
+  resolve(answer: PickAnswer | ModuleDescription | undefined): void;
+  reject(error: Error): void;
+}
+
+interface Slot {
+  readonly index: number;
+  worker: Worker | undefined;
+  readonly counters: ShardCounters;
+  readonly statistics: StatisticsReader;
+  readonly pending: Map<number, Pending>;
+  ready: boolean;
+  port: number;
+  receiveBufferBytes: number;
+  restarts: number;
+  /** Deaths since it last ran for a while. */
+  attempt: number;
+  startedAtMs: number;
+  stopped: (() => void) | undefined;
+  failure: string;
+}
+
+/** A shard did not answer: it is being restarted, or is overwhelmed. */
+export class ShardUnavailable extends Error {
+  override name = "ShardUnavailable";
+}
+
+export class ShardPool {
+  readonly #options: ShardPoolOptions;
+  #settings: ShardSettings;
+  readonly #slots: Slot[] = [];
+  #nextId = 1;
+  #stopping = false;
+  readonly #sweeper: Timer;
+  #startup: { resolve(): void; reject(error: Error): void } | undefined;
+
+  constructor(options: ShardPoolOptions) {
+    this.#options = options;
+    this.#settings = options.settings;
+    this.#sweeper = setInterval(() => this.#sweep(), 250);
+  }
+
+  /** Resolves when every shard has its socket. @throws when one cannot be bound: nothing useful runs then. */
+  start(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#startup = { resolve, reject };
+      for (let index = 0; index < this.#options.shards; index++) {
+        this.#slots.push({
+          index,
+          worker: undefined,
+          counters: new ShardCounters(),
+          statistics: new StatisticsReader(),
+          pending: new Map(),
+          ready: false,
+          port: 0,
+          receiveBufferBytes: 0,
+          restarts: 0,
+          attempt: 0,
+          startedAtMs: 0,
+          stopped: undefined,
+          failure: "",
+        });
+      }
+      for (const slot of this.#slots) this.#spawn(slot);
+    });
+  }
+
+  #spawn(slot: Slot): void {
+    const { hostname, port, shards, receiveBufferBytes, maxStatisticsEntries, log } = this.#options;
+    const worker = new Worker(new URL("./shard-worker.ts", import.meta.url).href);
+    slot.worker = worker;
+    slot.startedAtMs = performance.now();
+    worker.onmessage = (event) => this.#receive(slot, event.data as FromShard);
+    worker.onerror = (event) => log.error("a shard failed", { shard: slot.index, error: event.message });
+    worker.addEventListener("close", () => {
+      if (slot.worker === worker) this.#died(slot);
+    });
+    this.#post(slot, {
+      type: "start",
+      index: slot.index,
+      shards,
+      hostname,
+      port: port === 0 ? slot.port : port + slot.index,
+      receiveBufferBytes,
+      settings: this.#settings,
+      blocks: slot.statistics.blocks(),
+      maxStatisticsEntries,
+      counters: slot.counters.values,
+    });
+    for (const peer of this.#slots) {
+      if (peer === slot || peer.worker === undefined) continue;
+      const { port1, port2 } = new MessageChannel();
+      slot.worker.postMessage({ type: "peer", shard: peer.index, port: port1 } as unknown as ToShard, [port1]);
+      peer.worker.postMessage({ type: "peer", shard: slot.index, port: port2 } as unknown as ToShard, [port2]);
+    }
+    this.#sendRoutes(slot, this.#options.routes());
+  }
+
+  #sendRoutes(slot: Slot, routes: Iterable<RouteUpdate>): void {
+    let batch: RouteUpdate[] = [];
+    for (const route of routes) {
+      if (this.#owner(route.modid, route.cmdid) !== slot) continue;
+      batch.push(route);
+      if (batch.length === ROUTES_PER_MESSAGE) {
+        this.#post(slot, { type: "routes", routes: batch });
+        batch = [];
+      }
+    }
+    if (batch.length > 0) this.#post(slot, { type: "routes", routes: batch });
+  }
+
+  #post(slot: Slot, message: ToShard): void {
+    slot.worker?.postMessage(message);
+  }
+
+  #owner(modid: number, cmdid: number): Slot {
+    return this.#slots[shardOf(modid, cmdid, this.#options.shards)]!;
+  }
+
+  #receive(slot: Slot, message: FromShard): void {
+    switch (message.type) {
+      case "ready":
+        slot.ready = true;
+        slot.port = message.port;
+        slot.receiveBufferBytes = message.receiveBufferBytes;
+        if (this.#slots.every(({ ready }) => ready)) {
+          this.#startup?.resolve();
+          this.#startup = undefined;
+        }
+        break;
+      case "failed":
+        slot.failure = message.message;
+        this.#startup?.reject(new Error(message.message));
+        this.#startup = undefined;
+        slot.worker?.terminate();
+        break;
+      case "block":
+        slot.statistics.addBlock(message.block);
+        break;
+      case "want":
+        this.#options.onWant(message.modid, message.cmdid);
+        break;
+      case "forget":
+        this.#options.onForget(message.modid, message.cmdid);
+        break;
+      case "picked":
+        this.#resolve(slot, message.id, message.answer);
+        break;
+      case "described":
+        this.#resolve(slot, message.id, message.description);
+        break;
+      case "log":
+        this.#options.log[message.level](message.message, { shard: slot.index, ...message.fields });
+        break;
+      case "stopped":
+        slot.stopped?.();
+        break;
+    }
+  }
+
+  #resolve(slot: Slot, id: number, answer: PickAnswer | ModuleDescription | undefined): void {
+    const pending = slot.pending.get(id);
+    slot.pending.delete(id);
+    pending?.resolve(answer);
+  }
+
+  #died(slot: Slot): void {
+    slot.worker = undefined;
+    slot.ready = false;
+    for (const pending of slot.pending.values()) {
+      pending.reject(new ShardUnavailable(`shard ${slot.index} was restarted; ask again`));
+    }
+    slot.pending.clear();
+    slot.stopped?.();
+    if (this.#stopping) return;
+    const ranMs = performance.now() - slot.startedAtMs;
+    slot.attempt = ranMs > 10_000 ? 0 : slot.attempt + 1;
+    slot.restarts++;
+    // The first successor at once: callers wait for it.
+    const delayMs = slot.attempt <= 1 ? 0 : backoffDelay(slot.attempt, { baseMs: 50, maxMs: 5000 }, Math.random());
+    this.#options.log.error("a shard's worker died and is restarted", {
+      shard: slot.index,
+      ranMs: Math.round(ranMs),
+      restarts: slot.restarts,
+      delayMs: Math.round(delayMs),
+      cause: slot.failure,
+    });
+    setTimeout(() => {
+      if (!this.#stopping) this.#spawn(slot);
+    }, delayMs);
+  }
+
+  #ask(slot: Slot, message: (id: number) => ToShard): Promise<PickAnswer | ModuleDescription | undefined> {
+    if (slot.worker === undefined || slot.pending.size >= MAX_PENDING) {
+      return Promise.reject(new ShardUnavailable(`shard ${slot.index} cannot answer now; ask again`));
+    }
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      slot.pending.set(id, { deadlineMs: performance.now() + PENDING_TIMEOUT_MS, resolve, reject });
+      this.#post(slot, message(id));
+    });
+  }
+
+  #sweep(): void {
+    const nowMs = performance.now();
+    for (const slot of this.#slots) {
+      for (const [id, pending] of slot.pending) {
+        if (pending.deadlineMs > nowMs) break;
+        slot.pending.delete(id);
+        pending.reject(new ShardUnavailable(`shard ${slot.index} did not answer within ${PENDING_TIMEOUT_MS} ms`));
+      }
+    }
+  }
+
+  /** @throws ShardUnavailable */
+  async pick(modid: number, cmdid: number, keyHash: number): Promise<PickAnswer> {
+    return (await this.#ask(this.#owner(modid, cmdid), (id) => ({
+      type: "pick",
+      id,
+      modid,
+      cmdid,
+      keyHash,
+    }))) as PickAnswer;
+  }
+
+  /** @throws ShardUnavailable */
+  async describe(modid: number, cmdid: number): Promise<ModuleDescription | undefined> {
+    const owner = this.#owner(modid, cmdid);
+    return (await this.#ask(owner, (id) => ({ type: "describe", id, modid, cmdid }))) as ModuleDescription | undefined;
+  }
+
+  report(reports: readonly CallReport[]): void {
+    if (reports.length === 1) {
+      this.#post(this.#owner(reports[0]!.modid, reports[0]!.cmdid), { type: "report", reports });
+      return;
+    }
+    const byOwner = Map.groupBy(reports, ({ modid, cmdid }) => this.#owner(modid, cmdid));
+    for (const [slot, own] of byOwner) this.#post(slot, { type: "report", reports: own });
+  }
+
+  route(update: RouteUpdate): void {
+    this.#post(this.#owner(update.modid, update.cmdid), { type: "routes", routes: [update] });
+  }
+
+  configure(settings: ShardSettings): void {
+    this.#settings = settings;
+    for (const slot of this.#slots) this.#post(slot, { type: "configure", settings });
+  }
+
+  /** Per shard, for metrics and readiness. */
+  states(): readonly {
+    readonly index: number;
+    readonly port: number;
+    readonly ready: boolean;
+    readonly restarts: number;
+    readonly receiveBufferBytes: number;
+    readonly counters: ShardCounters;
+  }[] {
+    return this.#slots;
+  }
+
+  statistics(): readonly StatisticsReader[] {
+    return this.#slots.map(({ statistics }) => statistics);
+  }
+
+  /** Ends a shard's worker; a successor takes its place, as after a fault. */
+  restart(index: number): void {
+    this.#slots[index]!.worker?.terminate();
+  }
+
+  /** Closes the sockets. What was counted stays readable. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    clearInterval(this.#sweeper);
+    await Promise.all(
+      this.#slots.map(
+        (slot) =>
+          new Promise<void>((resolve) => {
+            if (slot.worker === undefined) {
+              resolve();
+              return;
+            }
+            const timer = setTimeout(resolve, 1000);
+            slot.stopped = () => {
+              clearTimeout(timer);
+              resolve();
+            };
+            this.#post(slot, { type: "stop" });
+          }),
+      ),
+    );
+    for (const slot of this.#slots) slot.worker?.terminate();
+  }
+}

@@ -1,0 +1,82 @@
+// What the agent's main thread and its shard workers say to each other, and shards among themselves. Picks and reports
+// that come by UDP never take this way; routes, HTTP calls and control do.
+import type { LarsParameters } from "../core/balancer-lars.ts";
+import type { StatisticsBlock } from "../core/call-statistics.ts";
+import type { LogFields, LogLevel } from "../platform/log.ts";
+import type { ModuleDescription, ModuleLimits, RouteUpdate } from "./shard-modules.ts";
+
+export interface ShardSettings {
+  readonly limits: ModuleLimits;
+  readonly policy: "lars";
+  readonly lars: LarsParameters;
+}
+
+export interface ShardStart {
+  readonly type: "start";
+  readonly index: number;
+  readonly shards: number;
+  readonly hostname: string;
+  readonly port: number;
+  readonly receiveBufferBytes: number;
+  readonly settings: ShardSettings;
+  /** Statistics of a predecessor that died; its successor goes on counting in them. */
+  readonly blocks: readonly StatisticsBlock[];
+  readonly maxStatisticsEntries: number;
+  readonly counters: Float64Array<SharedArrayBuffer>;
+}
+
+/** A report as HTTP callers give it. */
+export interface CallReport {
+  readonly modid: number;
+  readonly cmdid: number;
+  readonly ip: number;
+  readonly port: number;
+  readonly succeeded: boolean;
+  readonly latencyUs: number;
+}
+
+export type ToShard =
+  | ShardStart
+  | { readonly type: "peer"; readonly shard: number; readonly port: MessagePort }
+  | { readonly type: "routes"; readonly routes: readonly RouteUpdate[] }
+  | { readonly type: "configure"; readonly settings: ShardSettings }
+  | {
+      readonly type: "pick";
+      readonly id: number;
+      readonly modid: number;
+      readonly cmdid: number;
+      readonly keyHash: number;
+    }
+  | { readonly type: "report"; readonly reports: readonly CallReport[] }
+  | { readonly type: "describe"; readonly id: number; readonly modid: number; readonly cmdid: number }
+  | { readonly type: "stop" };
+
+/** `ip`, `port`: only when picked. */
+export type PickAnswer =
+  | { readonly outcome: "host"; readonly ip: number; readonly port: number }
+  | { readonly outcome: "shedding" | "resolving" | "unknown" };
+
+export type FromShard =
+  | { readonly type: "ready"; readonly port: number; readonly receiveBufferBytes: number }
+  | { readonly type: "failed"; readonly message: string }
+  | { readonly type: "block"; readonly block: StatisticsBlock }
+  | { readonly type: "want"; readonly modid: number; readonly cmdid: number }
+  | { readonly type: "forget"; readonly modid: number; readonly cmdid: number }
+  | { readonly type: "picked"; readonly id: number; readonly answer: PickAnswer }
+  | { readonly type: "described"; readonly id: number; readonly description: ModuleDescription | undefined }
+  | { readonly type: "log"; readonly level: LogLevel; readonly message: string; readonly fields: LogFields }
+  | { readonly type: "stopped" };
+
+/** Between shards. Every batch is acknowledged by its size, so that the sender can bound what is under way. */
+export interface PeerBatch {
+  readonly requests: readonly PeerDatagram[];
+  readonly replies: readonly PeerDatagram[];
+  /** How many of the receiver's requests were taken up. */
+  readonly taken: number;
+}
+
+export interface PeerDatagram {
+  readonly bytes: Uint8Array;
+  readonly port: number;
+  readonly address: string;
+}

@@ -1,0 +1,187 @@
+// The worker around a shard: one thread, one UDP socket. It carries messages between the main thread, the siblings and
+// the socket, and keeps time; what a datagram means is shard.ts's business. Everything that could hold up a datagram
+// (HTTP, files, TCP, logs) lives in the main thread.
+
+import { RESOLVING } from "../core/balancer.ts";
+import { LarsBalancer } from "../core/balancer-lars.ts";
+import { CallStatistics } from "../core/call-statistics.ts";
+import { bindUdp, type UdpSocket } from "../net/udp-socket.ts";
+import { Shard } from "./shard.ts";
+import { counterIndex, ShardCounters } from "./shard-counters.ts";
+import { ShardModules } from "./shard-modules.ts";
+import { type PeerPort, ShardPeers } from "./shard-peers.ts";
+import type { FromShard, PickAnswer, ShardSettings, ShardStart, ToShard } from "./shard-protocol.ts";
+
+declare const self: Worker;
+
+/** Waiting requests are looked through this often, also while datagrams keep the loop from its timers. */
+const TICK_MS = 5;
+const FORGET_EVERY_MS = 60_000;
+const DATAGRAMS_PER_CLOCK_CHECK = 64;
+
+function post(message: FromShard): void {
+  self.postMessage(message);
+}
+
+class ShardWorker {
+  readonly #counters: ShardCounters;
+  readonly #modules: ShardModules;
+  readonly #shard: Shard;
+  readonly #peers: ShardPeers;
+  #settings: ShardSettings;
+  #socket: UdpSocket | undefined;
+  #tickedAtMs = 0;
+  #forgotAtMs = performance.now();
+  #sinceClockCheck = 0;
+  readonly #timer: Timer;
+  readonly #direct = {
+    reply: (bytes: Uint8Array, length: number, port: number, address: string): void => {
+      this.#socket?.queueReply(bytes, length, port, address);
+    },
+  };
+
+  constructor(start: ShardStart) {
+    this.#settings = start.settings;
+    this.#counters = new ShardCounters(start.counters);
+    const statistics = new CallStatistics(
+      start.maxStatisticsEntries,
+      (block) => post({ type: "block", block }),
+      start.blocks,
+    );
+    this.#modules = new ShardModules(
+      start.settings.limits,
+      () => new LarsBalancer(this.#settings.lars),
+      Math.random,
+      statistics,
+      this.#counters,
+      {
+        want: (modid, cmdid) => post({ type: "want", modid, cmdid }),
+        forget: (modid, cmdid) => post({ type: "forget", modid, cmdid }),
+      },
+    );
+    this.#peers = new ShardPeers(
+      {
+        request: (datagram, sink, port, address) =>
+          this.#shard.handle(datagram, sink, port, address, performance.now()),
+        reply: (bytes, port, address) => this.#direct.reply(bytes, bytes.length, port, address),
+      },
+      this.#counters,
+      (flush) => setImmediate(flush),
+    );
+    this.#shard = new Shard(
+      start.index,
+      start.shards,
+      this.#modules,
+      this.#counters,
+      (shard, datagram, port, address) => this.#peers.forward(shard, datagram, port, address),
+    );
+    this.#timer = setInterval(() => this.#tick(performance.now()), TICK_MS);
+  }
+
+  async listen(start: ShardStart): Promise<void> {
+    this.#socket = await bindUdp({
+      hostname: start.hostname,
+      port: start.port,
+      receiveBufferBytes: start.receiveBufferBytes,
+      onDatagram: (datagram, port, address) => {
+        const nowMs = performance.now();
+        this.#shard.handle(datagram, this.#direct, port, address, nowMs);
+        if (++this.#sinceClockCheck >= DATAGRAMS_PER_CLOCK_CHECK) this.#tick(nowMs);
+      },
+      onError: (error) =>
+        post({ type: "log", level: "warn", message: "UDP socket error", fields: { error: String(error) } }),
+    });
+    post({ type: "ready", port: this.#socket.port, receiveBufferBytes: this.#socket.receiveBufferBytes });
+  }
+
+  #tick(nowMs: number): void {
+    this.#sinceClockCheck = 0;
+    if (nowMs - this.#tickedAtMs < TICK_MS) return;
+    this.#tickedAtMs = nowMs;
+    this.#modules.tick(nowMs);
+    if (nowMs - this.#forgotAtMs > FORGET_EVERY_MS) {
+      this.#forgotAtMs = nowMs;
+      this.#modules.forgetIdle(nowMs);
+    }
+    const { values } = this.#counters;
+    values[SENT] = this.#socket?.counters.out ?? 0;
+    values[SEND_ERRORS] = this.#socket?.counters.sendErrors ?? 0;
+  }
+
+  handle(message: Exclude<ToShard, ShardStart>): void {
+    const nowMs = performance.now();
+    switch (message.type) {
+      case "peer":
+        this.#peers.connect(message.shard, message.port as unknown as PeerPort);
+        break;
+      case "routes":
+        for (const route of message.routes) this.#modules.applyRoute(route, nowMs);
+        break;
+      case "configure":
+        this.#settings = message.settings;
+        this.#modules.configure(message.settings.limits);
+        for (const balancer of this.#modules.balancers()) {
+          if (balancer instanceof LarsBalancer) balancer.configure(message.settings.lars);
+        }
+        break;
+      case "pick":
+        this.#pick(message.id, message.modid, message.cmdid, message.keyHash, nowMs);
+        break;
+      case "report":
+        for (const { modid, cmdid, ip, port, succeeded, latencyUs } of message.reports) {
+          this.#shard.report(modid, cmdid, ip, port, succeeded, latencyUs, nowMs);
+        }
+        break;
+      case "describe":
+        post({
+          type: "described",
+          id: message.id,
+          description: this.#modules.describe(message.modid, message.cmdid, nowMs),
+        });
+        break;
+      case "stop":
+        clearInterval(this.#timer);
+        this.#tick(nowMs);
+        this.#socket?.close();
+        post({ type: "stopped" });
+        break;
+    }
+  }
+
+  #pick(id: number, modid: number, cmdid: number, keyHash: number, nowMs: number): void {
+    const answer = (atMs: number, mayWait: boolean): boolean => {
+      const picked = this.#modules.pick(modid, cmdid, keyHash, atMs);
+      if (picked === RESOLVING && mayWait) return false;
+      const counter = "port" in picked ? PICKS : picked === RESOLVING ? RESOLVING_ANSWERS : undefined;
+      if (counter !== undefined) this.#counters.values[counter]! += 1;
+      const result: PickAnswer =
+        "port" in picked
+          ? { outcome: "host", ip: picked.ip, port: picked.port }
+          : { outcome: picked.kind as "shedding" | "resolving" | "unknown" };
+      post({ type: "picked", id, answer: result });
+      return true;
+    };
+    if (answer(nowMs, true)) return;
+    if (!this.#modules.wait(modid, cmdid, { settle: (later) => void answer(later, false) }, nowMs))
+      answer(nowMs, false);
+  }
+}
+
+const PICKS = counterIndex("picks");
+const RESOLVING_ANSWERS = counterIndex("resolving");
+const SENT = counterIndex("sent");
+const SEND_ERRORS = counterIndex("send_errors");
+
+let worker: ShardWorker | undefined;
+
+self.onmessage = (event: MessageEvent) => {
+  const message = event.data as ToShard;
+  if (message.type !== "start") {
+    worker?.handle(message);
+    return;
+  }
+  worker = new ShardWorker(message);
+  worker.listen(message).catch((error: unknown) => {
+    post({ type: "failed", message: error instanceof Error ? error.message : String(error) });
+  });
+};

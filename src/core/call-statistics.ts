@@ -1,0 +1,174 @@
+// How the calls of each (module, host) went, counted where they are reported and read where they are sent on, without
+// a message in between: shared memory. A shard is the only writer of its table; the agent's main thread reads it once a
+// second and compares with what it sent last. 32-bit counters wrap, as the wire's do; a reader may see one counter of a
+// host a moment before the other, which the next reading settles.
+//
+// Entries are never taken back: totals must go on from where they were when a host leaves and returns, or when a shard's
+// worker died and another goes on with its memory. So the table has a bound; hosts beyond it are not counted, which is
+// itself counted.
+import { endpointKey } from "./endpoint.ts";
+import { ModuleMap } from "./module-key.ts";
+
+/** Entries per block of shared memory. */
+export const BLOCK_ENTRIES = 4096;
+const FIELDS = 7;
+const MODID = 0;
+const CMDID = 1;
+const IP = 2;
+const PORT = 3; // 0: the entry is free
+const SUCC = 4;
+const ERR = 5;
+const EJECTED = 6;
+
+/** One block: FIELDS columns of BLOCK_ENTRIES int32 each. */
+export type StatisticsBlock = Int32Array<SharedArrayBuffer>;
+
+function newBlock(): StatisticsBlock {
+  return new Int32Array(new SharedArrayBuffer(FIELDS * BLOCK_ENTRIES * 4));
+}
+
+/** The writing side. Entry numbers are stable for the lifetime of the table. */
+export class CallStatistics {
+  readonly #blocks: StatisticsBlock[];
+  readonly #index = new ModuleMap<Map<number, number>>();
+  readonly #maxEntries: number;
+  readonly #onBlock: (block: StatisticsBlock) => void;
+  #size = 0;
+  /** Hosts that found the table full. */
+  refused = 0;
+
+  /**
+   * `blocks`: those of a predecessor, to go on with. `onBlock`: hands every new block to the reader.
+   */
+  constructor(maxEntries: number, onBlock: (block: StatisticsBlock) => void, blocks: readonly StatisticsBlock[] = []) {
+    this.#maxEntries = maxEntries;
+    this.#onBlock = onBlock;
+    this.#blocks = [...blocks];
+    for (const [i, block] of this.#blocks.entries()) {
+      for (let j = 0; j < BLOCK_ENTRIES && block[PORT * BLOCK_ENTRIES + j] !== 0; j++) {
+        const at = (column: number): number => block[column * BLOCK_ENTRIES + j]!;
+        this.#remember(at(MODID), at(CMDID), endpointKey(at(IP), at(PORT)), i * BLOCK_ENTRIES + j);
+      }
+    }
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  #remember(modid: number, cmdid: number, key: number, entry: number): void {
+    let hosts = this.#index.get(modid, cmdid);
+    if (hosts === undefined) {
+      hosts = new Map();
+      this.#index.set(modid, cmdid, hosts);
+    }
+    hosts.set(key, entry);
+    this.#size++;
+  }
+
+  /** The entry of a host that was opened before, or -1. */
+  find(modid: number, cmdid: number, ip: number, port: number): number {
+    return this.#index.get(modid, cmdid)?.get(endpointKey(ip, port)) ?? -1;
+  }
+
+  /** The entry of a host, made when there is none; -1 when the table is full. */
+  open(modid: number, cmdid: number, ip: number, port: number): number {
+    const known = this.find(modid, cmdid, ip, port);
+    if (known >= 0) return known;
+    if (this.#size >= this.#maxEntries) {
+      this.refused++;
+      return -1;
+    }
+    const entry = this.#size;
+    const offset = entry % BLOCK_ENTRIES;
+    if (offset === 0) {
+      const block = newBlock();
+      this.#blocks.push(block);
+      this.#onBlock(block);
+    }
+    const block = this.#blocks[this.#blocks.length - 1]!;
+    block[MODID * BLOCK_ENTRIES + offset] = modid;
+    block[CMDID * BLOCK_ENTRIES + offset] = cmdid;
+    block[IP * BLOCK_ENTRIES + offset] = ip;
+    // Last, and in order for other threads: an entry with a port is complete.
+    Atomics.store(block, PORT * BLOCK_ENTRIES + offset, port);
+    this.#remember(modid, cmdid, endpointKey(ip, port), entry);
+    return entry;
+  }
+
+  /** Counts modulo 2^32; zeros for entry -1. */
+  totals(entry: number): { readonly succ: number; readonly err: number } {
+    if (entry < 0) return { succ: 0, err: 0 };
+    const block = this.#blocks[(entry / BLOCK_ENTRIES) | 0]!;
+    const offset = entry % BLOCK_ENTRIES;
+    return { succ: block[SUCC * BLOCK_ENTRIES + offset]! >>> 0, err: block[ERR * BLOCK_ENTRIES + offset]! >>> 0 };
+  }
+
+  /** A call ended. `ejected`: the host is held out of the ordinary picks now. `entry` must come from `open` or `find`. */
+  count(entry: number, succeeded: boolean, ejected: boolean): void {
+    const block = this.#blocks[(entry / BLOCK_ENTRIES) | 0]!;
+    const offset = entry % BLOCK_ENTRIES;
+    block[(succeeded ? SUCC : ERR) * BLOCK_ENTRIES + offset]! += 1;
+    block[EJECTED * BLOCK_ENTRIES + offset] = ejected ? 1 : 0;
+  }
+}
+
+/** One host's totals, as read. Counts modulo 2^32. */
+export interface HostTotals {
+  readonly ip: number;
+  readonly port: number;
+  readonly succ: number;
+  readonly err: number;
+  readonly ejected: boolean;
+}
+
+/** The reading side, in another thread: which hosts' totals moved since they were last taken. */
+export class StatisticsReader {
+  readonly #blocks: { readonly live: StatisticsBlock; readonly sent: Int32Array }[] = [];
+
+  addBlock(block: StatisticsBlock): void {
+    // What was sent: SUCC, ERR, EJECTED of every entry; zero totals need not be told.
+    this.#blocks.push({ live: block, sent: new Int32Array(3 * BLOCK_ENTRIES) });
+  }
+
+  blocks(): readonly StatisticsBlock[] {
+    return this.#blocks.map(({ live }) => live);
+  }
+
+  /**
+   * Totals that moved since the last call, by module; with `all`, every host that ever had a call. What is returned
+   * counts as sent.
+   */
+  take(all: boolean): ModuleMap<HostTotals[]> {
+    const moved = new ModuleMap<HostTotals[]>();
+    for (const { live, sent } of this.#blocks) {
+      for (let i = 0; i < BLOCK_ENTRIES; i++) {
+        const port = Atomics.load(live, PORT * BLOCK_ENTRIES + i);
+        if (port === 0) break;
+        const succ = live[SUCC * BLOCK_ENTRIES + i]!;
+        const err = live[ERR * BLOCK_ENTRIES + i]!;
+        const ejected = live[EJECTED * BLOCK_ENTRIES + i]!;
+        const same = succ === sent[i] && err === sent[BLOCK_ENTRIES + i] && ejected === sent[2 * BLOCK_ENTRIES + i];
+        if (same && !(all && (succ !== 0 || err !== 0))) continue;
+        sent[i] = succ;
+        sent[BLOCK_ENTRIES + i] = err;
+        sent[2 * BLOCK_ENTRIES + i] = ejected;
+        const modid = live[MODID * BLOCK_ENTRIES + i]!;
+        const cmdid = live[CMDID * BLOCK_ENTRIES + i]!;
+        let hosts = moved.get(modid, cmdid);
+        if (hosts === undefined) {
+          hosts = [];
+          moved.set(modid, cmdid, hosts);
+        }
+        hosts.push({
+          ip: live[IP * BLOCK_ENTRIES + i]!,
+          port,
+          succ: succ >>> 0,
+          err: err >>> 0,
+          ejected: ejected !== 0,
+        });
+      }
+    }
+    return moved;
+  }
+}

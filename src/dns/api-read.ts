@@ -1,0 +1,336 @@
+// The reads of the dns service's API: the list, one route (with ETag and long poll), the stream of changes, the export,
+// the change log, connected agents. All but the change log are served from memory.
+import { createRoute, z } from "@hono/zod-openapi";
+import { streamSSE } from "hono/streaming";
+import { formatModuleKey, type ModuleKey, parseModuleKey } from "../core/module-key.ts";
+import { exists, type RouteRecord } from "../core/route-change.ts";
+import { jsonContent, problemResponses } from "../platform/http-json.ts";
+import { ProblemError } from "../platform/http-problem.ts";
+import { idParam, intParam, moduleParam } from "../platform/http-schemas.ts";
+import { type ApiContext, parseDuration, parseTags, unavailable } from "./api-context.ts";
+import {
+  agentsOut,
+  changesOut,
+  exportOut,
+  hostJson,
+  moduleParams,
+  namesOut,
+  routeListOut,
+  routeOut,
+} from "./api-schemas.ts";
+import type { Waiter } from "./route-watch.ts";
+
+/** Longer waits than this are cut; connections of middleboxes seldom live longer. */
+const MAX_WAIT_MS = 60_000;
+const MAX_WATCHED_MODULES = 1000;
+/** A comment line this often keeps a quiet stream open. */
+const STREAM_PING_MS = 5000;
+
+const minRevision = intParam(0, Number.MAX_SAFE_INTEGER).optional();
+
+const listRoute = createRoute({
+  method: "get",
+  path: "/v1/routes",
+  summary: "The routes, in (modid, cmdid) order",
+  request: {
+    query: z.object({
+      modid: idParam.optional(),
+      q: z.string().max(255).optional().openapi({ description: "Part of a name, of modid.cmdid or of ip:port" }),
+      limit: intParam(1, 1000).optional(),
+      after: moduleParam.optional(),
+      minRevision,
+    }),
+  },
+  responses: {
+    200: { description: "A page of routes", ...jsonContent(routeListOut) },
+    ...problemResponses(400, 401, 503),
+  },
+});
+
+const getRoute = createRoute({
+  method: "get",
+  path: "/v1/routes/{modid}/{cmdid}",
+  summary: "One route",
+  description:
+    "With `wait` (and `revision`) the answer is held back until the module's revision passes that, or the time is up.",
+  request: {
+    params: moduleParams,
+    query: z.object({
+      wait: z
+        .string()
+        .optional()
+        .openapi({ example: "30s", description: `At most ${MAX_WAIT_MS / 1000}s` }),
+      revision: intParam(0, Number.MAX_SAFE_INTEGER).optional(),
+      minRevision,
+    }),
+  },
+  responses: {
+    200: { description: "The route; its ETag changes with it", ...jsonContent(routeOut) },
+    304: { description: "As If-None-Match has it" },
+    ...problemResponses(400, 401, 404, 503),
+  },
+});
+
+const watchRoute = createRoute({
+  method: "get",
+  path: "/v1/watch",
+  summary: "Changes of routes as Server-Sent Events",
+  description:
+    "An event `route` (id: the revision, data: the route) for every module at the start and at every change. With Last-Event-ID only modules changed since are sent at the start.",
+  request: {
+    query: z.object({ module: z.union([z.string(), z.array(z.string())]).openapi({ example: "1.1" }) }),
+    headers: z.object({ "last-event-id": z.string().optional() }),
+  },
+  responses: {
+    200: { description: "The stream", content: { "text/event-stream": { schema: z.string() } } },
+    ...problemResponses(400, 401, 503),
+  },
+});
+
+const exportRoute = createRoute({
+  method: "get",
+  path: "/v1/export",
+  summary: "Everything, as JSON that can be imported",
+  request: { query: z.object({ minRevision }) },
+  responses: { 200: { description: "All routes and names", ...jsonContent(exportOut) }, ...problemResponses(401, 503) },
+});
+
+const namesRoute = createRoute({
+  method: "get",
+  path: "/v1/modules",
+  summary: "What modids and cmdids are called",
+  responses: { 200: { description: "All names", ...jsonContent(namesOut) }, ...problemResponses(401, 503) },
+});
+
+const changesRoute = createRoute({
+  method: "get",
+  path: "/v1/changes",
+  summary: "The change log, oldest first",
+  request: {
+    query: z.object({ after: intParam(0, Number.MAX_SAFE_INTEGER).optional(), limit: intParam(1, 1000).optional() }),
+  },
+  responses: {
+    200: { description: "Changes after a revision", ...jsonContent(changesOut) },
+    ...problemResponses(400, 401, 503),
+  },
+});
+
+const agentsRoute = createRoute({
+  method: "get",
+  path: "/v1/agents",
+  summary: "Agents connected to this instance",
+  responses: { 200: { description: "The agents", ...jsonContent(agentsOut) }, ...problemResponses(401) },
+});
+
+function routeJson(api: ApiContext, route: RouteRecord): z.infer<typeof routeOut> {
+  const { modid, cmdid, revision, hosts } = route;
+  const name = api.replica.displayName(modid, cmdid);
+  return { modid, cmdid, ...(name === "" ? {} : { name }), revision, hosts: hosts.map(hostJson) };
+}
+
+export function addReads(api: ApiContext): void {
+  const { app, deps, replica } = api;
+
+  app.openapi(listRoute, async (c) => {
+    const { minRevision, limit = 100, ...query } = c.req.valid("query");
+    await api.awaitRoutes(minRevision);
+    const { routes, more } = replica.list({ ...query, limit });
+    const last = routes.at(-1);
+    return c.json(
+      {
+        revision: replica.revision,
+        routes: routes.map(({ modid, cmdid, revision, hosts }) => {
+          const name = replica.displayName(modid, cmdid);
+          return { modid, cmdid, ...(name === "" ? {} : { name }), revision, hosts: hosts.length };
+        }),
+        ...(more && last !== undefined ? { next: formatModuleKey(last) } : {}),
+      },
+      200,
+    );
+  });
+
+  app.openapi(getRoute, async (c) => {
+    const key = c.req.valid("param");
+    const { wait, revision = 0, minRevision } = c.req.valid("query");
+    await api.awaitRoutes(minRevision);
+    if (wait !== undefined) await waitForChange(api, key, revision, wait, c.req.raw.signal);
+    const route = api.existing(key);
+    const tag = replica.tag(key.modid, key.cmdid)!;
+    c.header("etag", `"${tag}"`);
+    c.header("cache-control", "no-cache");
+    const known = parseTags(c.req.header("if-none-match"));
+    if (known === "*" || known?.includes(tag)) return c.body(null, 304);
+    return c.json(routeJson(api, route), 200);
+  });
+
+  app.openapi(watchRoute, async (c) => {
+    const modules = watchedModules(c.req.valid("query").module);
+    await api.awaitRoutes();
+    const lastEventId = c.req.header("last-event-id");
+    const since = lastEventId === undefined ? 0 : Number(lastEventId);
+    if (!Number.isSafeInteger(since) || since < 0) {
+      throw new ProblemError(400, `Last-Event-ID is ${JSON.stringify(lastEventId?.slice(0, 64))}; expected a revision`);
+    }
+    return stream(c, api, modules, since);
+  });
+
+  app.openapi(exportRoute, async (c) => {
+    await api.awaitRoutes(c.req.valid("query").minRevision);
+    const named = (scope: "modid" | "cmdid") =>
+      [...replica.names()]
+        .filter((record) => record.scope === scope && record.name !== "")
+        .map(({ id, name }) => ({ id, name }))
+        .sort((a, b) => a.id - b.id);
+    const { routes } = replica.list({ limit: Number.MAX_SAFE_INTEGER });
+    return c.json(
+      {
+        format: "lars-routes" as const,
+        revision: replica.revision,
+        names: { modids: named("modid"), cmdids: named("cmdid") },
+        routes: routes.map(({ modid, cmdid, name, hosts }) => ({
+          modid,
+          cmdid,
+          ...(name === "" ? {} : { name }),
+          hosts: hosts.map(hostJson),
+        })),
+      },
+      200,
+    );
+  });
+
+  app.openapi(namesRoute, async (c) => {
+    await api.awaitRoutes();
+    const all = [...replica.names()].filter(({ name }) => name !== "").sort((a, b) => a.id - b.id);
+    const named = (scope: "modid" | "cmdid") =>
+      all.filter((record) => record.scope === scope).map(({ id, name }) => ({ id, name }));
+    return c.json({ modids: named("modid"), cmdids: named("cmdid") }, 200);
+  });
+
+  app.openapi(changesRoute, async (c) => {
+    const { after = 0, limit = 100 } = c.req.valid("query");
+    const changes = await deps.store.changes(after, limit);
+    const last = changes.at(-1);
+    return c.json(
+      {
+        changes: changes.map(({ atMs, ...change }) => ({
+          ...change,
+          items: [...change.items],
+          at: new Date(atMs).toISOString(),
+        })),
+        ...(changes.length === limit && last !== undefined ? { next: last.revision } : {}),
+      },
+      200,
+    );
+  });
+
+  app.openapi(agentsRoute, (c) => {
+    return c.json(
+      {
+        agents: deps.agents().map(({ address, connectedMs, modules, behind }) => ({
+          address,
+          connectedSeconds: Math.round(connectedMs) / 1000,
+          modules,
+          behind,
+        })),
+      },
+      200,
+    );
+  });
+}
+
+async function waitForChange(
+  api: ApiContext,
+  key: ModuleKey,
+  revision: number,
+  wait: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { clock, watch } = api.deps;
+  const waitMs = parseDuration(wait);
+  if (waitMs === undefined)
+    throw new ProblemError(400, `wait is ${JSON.stringify(wait.slice(0, 64))}; expected a time like 30s or 500ms`);
+  const deadlineMs = clock.nowMs() + Math.min(waitMs, MAX_WAIT_MS);
+  // A revision that was never given out here is from before a restore: waiting for it to pass could take for ever.
+  if (revision > api.replica.revision) return;
+  for (;;) {
+    if ((api.replica.route(key.modid, key.cmdid)?.revision ?? 0) > revision) return;
+    const leftMs = deadlineMs - clock.nowMs();
+    if (leftMs <= 0 || signal.aborted) return;
+    const outcome = await watch.next(key, leftMs, signal);
+    if (outcome === "full") throw unavailable("too many callers wait for changes already; try again later or poll");
+    if (!outcome) return;
+  }
+}
+
+function watchedModules(given: string | string[]): readonly ModuleKey[] {
+  const texts = (Array.isArray(given) ? given : [given]).flatMap((text) => text.split(","));
+  if (texts.length > MAX_WATCHED_MODULES) {
+    throw new ProblemError(
+      400,
+      `${texts.length} modules to watch; at most ${MAX_WATCHED_MODULES} a stream: open several`,
+    );
+  }
+  return texts.map((text) => {
+    const key = parseModuleKey(text);
+    if (key === undefined)
+      throw new ProblemError(400, `module is ${JSON.stringify(text.slice(0, 64))}; expected modid.cmdid`);
+    return key;
+  });
+}
+
+function stream(
+  c: Parameters<typeof streamSSE>[0],
+  api: ApiContext,
+  modules: readonly ModuleKey[],
+  since: number,
+): Response {
+  const { replica, deps } = api;
+  // Modules whose route is to be sent: what a slow reader is owed is bounded by what it watches.
+  const owed = new Map<string, ModuleKey>();
+  let wake: (() => void) | undefined;
+  const waiter: Waiter = {
+    wake: ({ modid, cmdid }) => {
+      owed.set(formatModuleKey({ modid, cmdid }), { modid, cmdid });
+      wake?.();
+    },
+  };
+  if (!deps.watch.watch(waiter, modules)) throw unavailable("too many callers watch already; try again later or poll");
+  for (const key of modules) {
+    const route = replica.route(key.modid, key.cmdid);
+    if (since === 0 ? exists(route) : route !== undefined && route.revision > since)
+      owed.set(formatModuleKey(key), key);
+  }
+  return streamSSE(c, async (sse) => {
+    let open = true;
+    sse.onAbort(() => {
+      open = false;
+      wake?.();
+    });
+    try {
+      while (open) {
+        // In the order of their revisions, so that the last id seen is one to resume from.
+        const due = [...owed.values()].flatMap(({ modid, cmdid }) => replica.route(modid, cmdid) ?? []);
+        owed.clear();
+        for (const route of due.sort((a, b) => a.revision - b.revision)) {
+          await sse.writeSSE({
+            event: "route",
+            id: String(route.revision),
+            data: JSON.stringify(routeJson(api, route)),
+          });
+        }
+        if (owed.size > 0 || !open) continue;
+        const woken = await new Promise<boolean>((resolve) => {
+          const timer = setTimeout(() => resolve(false), STREAM_PING_MS);
+          wake = () => {
+            clearTimeout(timer);
+            resolve(true);
+          };
+        });
+        wake = undefined;
+        if (!woken && open) await sse.write(": still here\n\n");
+      }
+    } finally {
+      deps.watch.drop(waiter);
+    }
+  });
+}

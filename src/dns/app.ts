@@ -1,0 +1,40 @@
+// The dns service over HTTP. Portable: what it works on is handed in, so that the same application runs on Bun beside
+// the TCP service, on any fetch runtime without it, and in tests.
+import { createHttpApp, type HttpApp } from "../platform/http-app.ts";
+import { version } from "../platform/version.ts";
+import { StoreUnavailable } from "../store/route-store.ts";
+import { ApiContext, type DnsAppDeps, unavailable } from "./api-context.ts";
+import { addReads } from "./api-read.ts";
+import { addWrites } from "./api-write.ts";
+
+const IMPORT_LIMIT = 64 * 1_048_576;
+
+export function makeApp(deps: DnsAppDeps): HttpApp {
+  const app = createHttpApp({
+    process: "dns",
+    version,
+    title: "Lars dns service",
+    description:
+      "Keeps routes: which hosts serve a module. Reads are served from memory, writes are durable when answered.",
+    log: deps.log,
+    metrics: deps.metrics,
+    clock: deps.clock,
+    ready: () =>
+      deps.routes.loaded ? undefined : `the routes are not loaded: ${deps.routes.failure ?? "just started"}`,
+    bodyLimits: { "/v1/import": IMPORT_LIMIT },
+    problemFor: (error) =>
+      error instanceof StoreUnavailable
+        ? unavailable(
+            `the database is not available: ${error.message}; reads are served from memory, writes are refused until it is back`,
+          )
+        : undefined,
+  });
+  const api = new ApiContext(deps, app);
+  app.use("/v1/*", async (c, next) => {
+    c.set("who", await api.admit(c));
+    await next();
+  });
+  addReads(api);
+  addWrites(api);
+  return app;
+}

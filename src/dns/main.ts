@@ -1,0 +1,158 @@
+// The dns service as a process: the database behind, agents over TCP and everybody else over HTTP in front.
+//
+// It listens before the database is reached and keeps trying: requests of agents are kept until the routes are loaded,
+// HTTP reads get 503 meanwhile, and an orchestrator sees why in /readyz.
+import { Access, createFirstAdminToken } from "../auth/access.ts";
+import { listenTcp } from "../net/tcp-server.ts";
+import { systemClock } from "../platform/clock.ts";
+import { loadProcessConfig } from "../platform/config-file.ts";
+import { watchConfig } from "../platform/config-watch.ts";
+import { exposeEvents } from "../platform/event-counts.ts";
+import { serveHttp } from "../platform/http-serve.ts";
+import { rateLimited } from "../platform/log.ts";
+import { createLog } from "../platform/log-output.ts";
+import { createMetrics } from "../platform/metrics.ts";
+import { addProcessMetrics } from "../platform/process-metrics.ts";
+import { databaseUrl } from "../platform/project-paths.ts";
+import { createShutdown } from "../platform/shutdown.ts";
+import { version } from "../platform/version.ts";
+import { openDatabase } from "../store/open.ts";
+import { openWhenReachable } from "../store/opening.ts";
+import { makeApp } from "./app.ts";
+import { dnsConfig } from "./config.ts";
+import { keepPolling } from "./polling.ts";
+import { RoutePush } from "./route-push.ts";
+import { RouteReplica } from "./route-replica.ts";
+import { RouteService } from "./route-service.ts";
+import { RouteWatch } from "./route-watch.ts";
+
+const MAX_HTTP_WATCHES = 100_000;
+const MAX_BODY_BYTES = 65 * 1_048_576;
+const HTTP_GRACE_MS = 2000;
+
+const loaded = loadProcessConfig(dnsConfig, process.argv.slice(2), process.env);
+let { config } = loaded;
+const log = createLog({ process: "dns", ...config.log });
+const metrics = createMetrics("dns");
+addProcessMetrics(metrics);
+const shutdown = createShutdown({ log, metrics });
+const clock = systemClock;
+
+const database = await openDatabase(databaseUrl(config), {
+  connections: config.database.pool_size,
+  connectTimeoutMs: config.database.connect_timeout_ms,
+  queryTimeoutMs: config.database.query_timeout_ms,
+});
+shutdown.onShutdown("database", () => database.close());
+
+const replica = new RouteReplica();
+const routes = new RouteService({
+  store: database.routes,
+  replica,
+  clock,
+  log: log.with({ component: "routes" }),
+  fullReloadIntervalMs: () => config.routes.full_reload_interval_s * 1000,
+});
+const watch = new RouteWatch(MAX_HTTP_WATCHES);
+const push = new RoutePush({
+  replica,
+  loaded: () => routes.loaded,
+  maxWatchesPerConnection: config.tcp.max_watches_per_connection,
+  defer: (work) => setImmediate(work),
+  nowMs: () => clock.nowMs(),
+});
+routes.onChange((changed) => {
+  push.onChange(changed);
+  watch.notify(changed);
+});
+
+const tcpLog = rateLimited(log.with({ component: "tcp" }), 5);
+const tcp = listenTcp({
+  hostname: config.tcp.host,
+  port: config.tcp.port,
+  maxConnections: config.tcp.max_connections,
+  maxQueuedBytes: config.tcp.out_buffer_bytes,
+  onOpen: (connection) => push.onOpen(connection),
+  onFrame: (connection, msgid, body) => push.onFrame(connection, msgid, body),
+  onDrain: (connection) => push.onDrain(connection),
+  onClose: (connection) => push.onClose(connection),
+  onDrop: (reason, detail) => tcpLog.warn("an agent's connection was refused or closed", { reason, detail }),
+  onError: (error) => tcpLog.error("handling a frame failed", { error }),
+});
+shutdown.onShutdown("tcp", () => tcp.stop());
+
+const access = new Access(database.tokens, config.auth.admin_token, clock);
+const loopback = /^(127\.|localhost$|::1$)/.test(config.http.host);
+const app = makeApp({
+  routes,
+  watch,
+  store: database.routes,
+  access,
+  anonymousRead: () => (config.auth.anonymous_read === "auto" ? loopback : config.auth.anonymous_read),
+  agents: () => push.agents(),
+  log: log.with({ component: "http" }),
+  metrics,
+  clock,
+});
+const http = serveHttp({ hostname: config.http.host, port: config.http.port, app, maxBodyBytes: MAX_BODY_BYTES });
+shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
+
+exposeEvents(metrics, "route_events_total", "Polls, transactions, commits and adoptions", routes.counts);
+exposeEvents(metrics, "push_events_total", "Frames from and to agents", push.counts);
+metrics.gaugeFrom("routes", "Modules that exist", () => replica.size);
+metrics.gaugeFrom("hosts", "Hosts of all modules", () => replica.hostCount);
+metrics.gaugeFrom("revision", "Revision of the last change that was taken", () => replica.revision);
+metrics.gaugeFrom("database_up", "1 when the last poll of the database succeeded", () =>
+  routes.failure === undefined ? 1 : 0,
+);
+metrics.gaugeFrom("waiting_changes", "Changes waiting for a transaction", () => routes.waiting);
+metrics.gaugeFrom("watches", "Pairs of a watcher and a module", () => [
+  { labels: { by: "tcp" }, value: push.watches },
+  { labels: { by: "http" }, value: watch.size },
+]);
+metrics.gaugeFrom("agents", "Agents connected", () => tcp.counters.open);
+exposeEvents(metrics, "tcp_events_total", "The TCP server's counts", tcp.counters);
+
+const opening = openWhenReachable({
+  log,
+  open: async () => {
+    await database.migrate();
+    const token =
+      config.auth.admin_token === "" ? await createFirstAdminToken(database.tokens, clock.wallMs()) : undefined;
+    // To the terminal and not into the log: a log is kept and copied, a token is shown once.
+    if (token !== undefined) process.stderr.write(`admin token (shown once): ${token}\n`);
+    await routes.poll();
+    if (!routes.loaded) throw new Error(routes.failure);
+  },
+});
+const polling = opening.opened.then(() => {
+  push.onLoaded();
+  log.info("routes loaded", { revision: replica.revision, modules: replica.size, hosts: replica.hostCount });
+  return keepPolling({
+    poll: () => routes.poll(),
+    intervalMs: () => config.routes.poll_interval_ms,
+    prune: () => database.routes.prune(config.routes.change_log_keep),
+    log,
+  });
+});
+shutdown.onShutdown("polling", async () => {
+  opening.stop();
+  await (await polling)?.stop();
+});
+
+const configWatch = watchConfig(loaded, {
+  log,
+  onChange: (change) => {
+    config = change.config;
+    log.setLevel(config.log.level);
+  },
+});
+shutdown.onShutdown("configuration", () => configWatch.stop());
+
+log.info("dns service listens", {
+  version,
+  http: http.url,
+  tcp: `${config.tcp.host}:${tcp.port}`,
+  database: database.dialect,
+  pid: process.pid,
+});

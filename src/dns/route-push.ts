@@ -1,0 +1,229 @@
+// Routes to agents over TCP: the answer to a request, and every later change of what was asked for.
+//
+// What is owed to an agent is a set of modules, not a queue of messages: a change marks the module for each of its
+// watchers, and when a connection takes bytes, the module's route as it is then is sent. An agent that reads slowly
+// misses intermediate steps and nothing else, and what it can cost us is bounded by what it watches. A request is
+// answered the same way, so a hundred requests for one module in a row are one answer.
+//
+// Work is done in slices: after so many frames the event loop gets its turn, so that pushing a change to fifteen thousand
+// agents does not hold up the reads of anybody else.
+import type { Host } from "../core/assignment.ts";
+import { type ModuleKey, ModuleMap } from "../core/module-key.ts";
+import type { RouteRecord } from "../core/route-change.ts";
+import { WatchIndex } from "../core/watch-index.ts";
+import { MAX_FRAME_BYTES, MSG_GET_ROUTE_REQUEST, MSG_UNWATCH_ROUTE_REQUEST } from "../wire/frame.ts";
+import { decodeGetRouteRequest, encodeGetRouteResponse, makeGetRouteRequest } from "../wire/route-codec.ts";
+import type { RouteReplica } from "./route-replica.ts";
+
+/** What is needed of a TCP connection. */
+export interface AgentConnection {
+  readonly id: number;
+  readonly remoteAddress: string;
+  /** The connection takes bytes; when not, `onDrain` is called once it does. */
+  readonly writable: boolean;
+  send(bytes: Uint8Array): boolean;
+  close(): void;
+}
+
+export interface RoutePushOptions {
+  readonly replica: RouteReplica;
+  /** False while the routes were never loaded: requests are kept then and answered later, not with "no such module". */
+  readonly loaded: () => boolean;
+  readonly maxWatchesPerConnection: number;
+  /** Runs the function after the I/O that is waiting now (setImmediate). */
+  readonly defer: (work: () => void) => void;
+  readonly nowMs: () => number;
+}
+
+/** Frames sent before the event loop gets its turn. */
+const SLICE_FRAMES = 256;
+
+interface Agent {
+  readonly connection: AgentConnection;
+  readonly connectedAtMs: number;
+  /** Modules whose route is to be sent. */
+  readonly owed: ModuleMap<ModuleKey>;
+}
+
+/** A connected agent, for people. */
+export interface AgentDescription {
+  readonly address: string;
+  readonly connectedMs: number;
+  readonly modules: number;
+  /** Changes of modules it watches that were not sent yet. */
+  readonly behind: number;
+}
+
+export class RoutePush {
+  readonly #options: RoutePushOptions;
+  readonly #watches = new WatchIndex<Agent>();
+  readonly #agents = new Map<AgentConnection, Agent>();
+  /** Agents that are owed something and take bytes. */
+  readonly #sendable = new Set<Agent>();
+  readonly #encoded = new WeakMap<RouteRecord, Uint8Array>();
+  readonly #request = makeGetRouteRequest();
+  #scheduled = false;
+  #rotation = 0;
+  readonly counts = { requests: 0, frames: 0, pushes: 0, malformed: 0, unknownFrames: 0, oversize: 0, overLimit: 0 };
+
+  constructor(options: RoutePushOptions) {
+    this.#options = options;
+  }
+
+  get watches(): number {
+    return this.#watches.size;
+  }
+
+  get agentCount(): number {
+    return this.#agents.size;
+  }
+
+  agents(): readonly AgentDescription[] {
+    const nowMs = this.#options.nowMs();
+    return Array.from(this.#agents.values(), (agent) => ({
+      address: agent.connection.remoteAddress,
+      connectedMs: nowMs - agent.connectedAtMs,
+      modules: this.#watches.countOf(agent),
+      behind: agent.owed.size,
+    }));
+  }
+
+  onOpen(connection: AgentConnection): void {
+    this.#agents.set(connection, { connection, connectedAtMs: this.#options.nowMs(), owed: new ModuleMap() });
+  }
+
+  onClose(connection: AgentConnection): void {
+    const agent = this.#agents.get(connection);
+    if (agent === undefined) return;
+    this.#agents.delete(connection);
+    this.#sendable.delete(agent);
+    this.#watches.drop(agent);
+  }
+
+  onDrain(connection: AgentConnection): void {
+    const agent = this.#agents.get(connection);
+    if (agent !== undefined) this.#makeSendable(agent);
+  }
+
+  onFrame(connection: AgentConnection, msgid: number, body: Uint8Array): void {
+    const agent = this.#agents.get(connection);
+    if (agent === undefined) return;
+    if (msgid !== MSG_GET_ROUTE_REQUEST && msgid !== MSG_UNWATCH_ROUTE_REQUEST) {
+      this.counts.unknownFrames++;
+      return;
+    }
+    const request = this.#request;
+    if (!decodeGetRouteRequest(body, 0, body.length, request)) {
+      this.counts.malformed++;
+      return;
+    }
+    const { modid, cmdid } = request;
+    if (msgid === MSG_UNWATCH_ROUTE_REQUEST) {
+      this.#watches.unwatch(agent, modid, cmdid);
+      agent.owed.delete(modid, cmdid);
+      return;
+    }
+    this.counts.requests++;
+    if (this.#watches.countOf(agent) >= this.#options.maxWatchesPerConnection) {
+      // What it watches already it may ask for again; a further module would be one it is never told of.
+      if (this.#watches.watch(agent, modid, cmdid)) {
+        this.#watches.unwatch(agent, modid, cmdid);
+        this.counts.overLimit++;
+      }
+    } else {
+      this.#watches.watch(agent, modid, cmdid);
+    }
+    this.#owe(agent, modid, cmdid);
+  }
+
+  /** To be called with every change that reached the replica. */
+  onChange(routes: readonly RouteRecord[]): void {
+    for (const { modid, cmdid } of routes) {
+      for (const agent of this.#watches.watchersOf(modid, cmdid)) {
+        this.counts.pushes++;
+        this.#owe(agent, modid, cmdid);
+      }
+    }
+  }
+
+  /** To be called when the routes were loaded for the first time: answers what was asked before. */
+  onLoaded(): void {
+    for (const agent of this.#agents.values()) this.#makeSendable(agent);
+  }
+
+  #owe(agent: Agent, modid: number, cmdid: number): void {
+    if (!agent.owed.has(modid, cmdid)) {
+      // An agent over its limit may ask without end and read nothing.
+      if (agent.owed.size >= this.#options.maxWatchesPerConnection) return;
+      agent.owed.set(modid, cmdid, { modid, cmdid });
+    }
+    this.#makeSendable(agent);
+  }
+
+  #makeSendable(agent: Agent): void {
+    if (agent.owed.size === 0 || !agent.connection.writable || !this.#options.loaded()) return;
+    this.#sendable.add(agent);
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#options.defer(() => this.#sendSlice());
+  }
+
+  #sendSlice(): void {
+    this.#scheduled = false;
+    let left = SLICE_FRAMES;
+    for (const agent of this.#sendable) {
+      this.#sendable.delete(agent);
+      left -= this.#sendTo(agent, left);
+      if (agent.owed.size > 0 && agent.connection.writable) this.#sendable.add(agent);
+      if (left <= 0) break;
+    }
+    if (this.#sendable.size > 0) {
+      this.#scheduled = true;
+      this.#options.defer(() => this.#sendSlice());
+    }
+  }
+
+  #sendTo(agent: Agent, most: number): number {
+    let sent = 0;
+    for (const [{ modid, cmdid }] of agent.owed.entries()) {
+      if (sent >= most || !agent.connection.writable) break;
+      agent.owed.delete(modid, cmdid);
+      sent++;
+      agent.connection.send(this.#frame(modid, cmdid));
+    }
+    this.counts.frames += sent;
+    return sent;
+  }
+
+  #frame(modid: number, cmdid: number): Uint8Array {
+    const { replica } = this.#options;
+    const route = replica.route(modid, cmdid);
+    if (route === undefined) {
+      return encodeGetRouteResponse({ modid, cmdid, revision: replica.revision, hosts: [] }).frame;
+    }
+    const cached = this.#encoded.get(route);
+    if (cached !== undefined) return cached;
+    const hosts = pickable(route);
+    const { revision } = route;
+    const { frame, encodedHosts } = encodeGetRouteResponse(
+      { modid, cmdid, revision, hosts },
+      MAX_FRAME_BYTES,
+      this.#rotation,
+    );
+    if (encodedHosts < hosts.length) {
+      // Too many hosts for one frame: the next agent is told of others, so that together they use all.
+      this.#rotation += encodedHosts;
+      this.counts.oversize++;
+      return frame;
+    }
+    this.#encoded.set(route, frame);
+    return frame;
+  }
+}
+
+/** The hosts that may be picked. `draining` and `down` leave by not being sent, which old agents understand too. */
+export function pickable(route: RouteRecord): readonly Host[] {
+  return route.hosts.every(({ state }) => state === "up")
+    ? route.hosts
+    : route.hosts.filter(({ state }) => state === "up");
+}

@@ -1,0 +1,206 @@
+// The routes as this process knows them: a replica of the database, advanced by deltas, read by everybody. All reads
+// are served from here, so they cost no query and go on while the database is away. Records are immutable; a change
+// puts a new record in the old one's place, so whoever holds a record holds a consistent route.
+
+import { formatEndpoint } from "../core/endpoint.ts";
+import { compareModuleKeys, formatModuleKey, type ModuleKey, ModuleMap } from "../core/module-key.ts";
+import { exists, type NameRecord, type NameScope, type RouteRecord, type RouteView } from "../core/route-change.ts";
+import type { RouteDelta } from "../store/route-store.ts";
+
+export interface ListQuery {
+  readonly modid?: number | undefined;
+  /** Part of a name, of "modid.cmdid" or of a host's "ip:port". */
+  readonly q?: string | undefined;
+  readonly limit: number;
+  readonly after?: ModuleKey | undefined;
+}
+
+/** Shared by the replica and by what a write in progress sees (`StagedRoutes`). */
+abstract class Routes implements RouteView {
+  abstract route(modid: number, cmdid: number): RouteRecord | undefined;
+  abstract nameRecord(scope: NameScope, id: number): NameRecord | undefined;
+  abstract routes(): Iterable<RouteRecord>;
+  abstract names(): Iterable<NameRecord>;
+
+  name(scope: NameScope, id: number): string {
+    return this.nameRecord(scope, id)?.name ?? "";
+  }
+
+  /** What a route is called: its own name, or what its modid and cmdid are called. */
+  displayName(modid: number, cmdid: number): string {
+    const own = this.route(modid, cmdid)?.name;
+    if (own !== undefined && own !== "") return own;
+    return [this.name("modid", modid), this.name("cmdid", cmdid)].filter((name) => name !== "").join(" / ");
+  }
+
+  /**
+   * The route's entity tag, unquoted: the last revision that changed anything a reader is shown, names included.
+   * undefined: there is no such route.
+   */
+  tag(modid: number, cmdid: number): string | undefined {
+    const route = this.route(modid, cmdid);
+    if (!exists(route)) return undefined;
+    const nameRevisions = [
+      this.nameRecord("modid", modid)?.revision ?? 0,
+      this.nameRecord("cmdid", cmdid)?.revision ?? 0,
+    ];
+    return String(Math.max(route.revision, ...nameRevisions));
+  }
+}
+
+export class RouteReplica extends Routes {
+  #revision = 0;
+  readonly #routes = new ModuleMap<RouteRecord>();
+  readonly #names = { modid: new Map<number, NameRecord>(), cmdid: new Map<number, NameRecord>() };
+  #sorted: RouteRecord[] | undefined;
+  #existing = 0;
+  #hosts = 0;
+
+  /** Of the last change that is in here. 0: nothing loaded yet, or an empty database. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** Modules that exist. */
+  get size(): number {
+    return this.#existing;
+  }
+
+  get hostCount(): number {
+    return this.#hosts;
+  }
+
+  route(modid: number, cmdid: number): RouteRecord | undefined {
+    return this.#routes.get(modid, cmdid);
+  }
+
+  nameRecord(scope: NameScope, id: number): NameRecord | undefined {
+    return this.#names[scope].get(id);
+  }
+
+  routes(): Iterable<RouteRecord> {
+    return this.#routes.values();
+  }
+
+  *names(): Iterable<NameRecord> {
+    yield* this.#names.modid.values();
+    yield* this.#names.cmdid.values();
+  }
+
+  /** Takes what is newer than what is held; returns those routes. Deltas may overlap and come in any order. */
+  apply(delta: RouteDelta): readonly RouteRecord[] {
+    const advanced: RouteRecord[] = [];
+    for (const route of delta.routes) {
+      const held = this.#routes.get(route.modid, route.cmdid);
+      if (held !== undefined && held.revision >= route.revision) continue;
+      this.#routes.set(route.modid, route.cmdid, route);
+      if (exists(held) !== exists(route)) {
+        this.#existing += exists(route) ? 1 : -1;
+      }
+      this.#sorted = undefined;
+      this.#hosts += route.hosts.length - (held?.hosts.length ?? 0);
+      advanced.push(route);
+    }
+    for (const name of delta.names) {
+      const held = this.#names[name.scope].get(name.id);
+      if (held === undefined || held.revision < name.revision) this.#names[name.scope].set(name.id, name);
+    }
+    this.#revision = Math.max(this.#revision, delta.revision);
+    return advanced;
+  }
+
+  /**
+   * The database went back in time (restored from a backup): what it holds now is the truth. Returns the routes that
+   * differ, those that are gone included, at the database's revision.
+   */
+  reset(delta: RouteDelta): readonly RouteRecord[] {
+    const before = [...this.#routes.values()];
+    this.#routes.clear();
+    this.#names.modid.clear();
+    this.#names.cmdid.clear();
+    this.#revision = 0;
+    this.#existing = 0;
+    this.#hosts = 0;
+    const loaded = this.apply(delta);
+    const gone = before.filter((route) => exists(route) && !this.#routes.has(route.modid, route.cmdid));
+    return [...loaded, ...gone.map((route) => ({ ...route, revision: delta.revision, name: "", hosts: [] }))];
+  }
+
+  /** Existing routes in (modid, cmdid) order. `more`: the list goes on after the last one. */
+  list(query: ListQuery): { readonly routes: readonly RouteRecord[]; readonly more: boolean } {
+    this.#sorted ??= [...this.#routes.values()].filter(exists).sort(compareModuleKeys);
+    const sorted = this.#sorted;
+    const found: RouteRecord[] = [];
+    const needle = query.q?.toLowerCase();
+    for (let i = query.after === undefined ? 0 : firstAfter(sorted, query.after); i < sorted.length; i++) {
+      const route = sorted[i]!;
+      if (query.modid !== undefined && route.modid !== query.modid) continue;
+      if (needle !== undefined && needle !== "" && !this.#matches(route, needle)) continue;
+      if (found.length === query.limit) return { routes: found, more: true };
+      found.push(route);
+    }
+    return { routes: found, more: false };
+  }
+
+  #matches(route: RouteRecord, needle: string): boolean {
+    return (
+      formatModuleKey(route).includes(needle) ||
+      this.displayName(route.modid, route.cmdid).toLowerCase().includes(needle) ||
+      route.hosts.some((host) => formatEndpoint(host).includes(needle))
+    );
+  }
+}
+
+function firstAfter(sorted: readonly RouteRecord[], key: ModuleKey): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (compareModuleKeys(sorted[middle]!, key) <= 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** The replica plus what a write in progress has done so far; nobody else sees it before the commit. */
+export class StagedRoutes extends Routes {
+  readonly #base: RouteReplica;
+  readonly #routes = new ModuleMap<RouteRecord>();
+  readonly #names = new Map<string, NameRecord>();
+  #revision: number;
+
+  constructor(base: RouteReplica) {
+    super();
+    this.#base = base;
+    this.#revision = base.revision;
+  }
+
+  route(modid: number, cmdid: number): RouteRecord | undefined {
+    return this.#routes.get(modid, cmdid) ?? this.#base.route(modid, cmdid);
+  }
+
+  nameRecord(scope: NameScope, id: number): NameRecord | undefined {
+    return this.#names.get(`${scope} ${id}`) ?? this.#base.nameRecord(scope, id);
+  }
+
+  *routes(): Iterable<RouteRecord> {
+    for (const route of this.#base.routes()) if (!this.#routes.has(route.modid, route.cmdid)) yield route;
+    yield* this.#routes.values();
+  }
+
+  *names(): Iterable<NameRecord> {
+    for (const name of this.#base.names()) if (!this.#names.has(`${name.scope} ${name.id}`)) yield name;
+    yield* this.#names.values();
+  }
+
+  stage(delta: RouteDelta): void {
+    for (const route of delta.routes) this.#routes.set(route.modid, route.cmdid, route);
+    for (const name of delta.names) this.#names.set(`${name.scope} ${name.id}`, name);
+    this.#revision = Math.max(this.#revision, delta.revision);
+  }
+
+  /** Everything staged, to be applied to the replica once it is committed. */
+  delta(): RouteDelta {
+    return { revision: this.#revision, routes: [...this.#routes.values()], names: [...this.#names.values()] };
+  }
+}

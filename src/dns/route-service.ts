@@ -1,0 +1,316 @@
+// Keeps the replica in step with the database and carries every change there.
+//
+// Writers of all instances stand in one line behind a lock in the database, so what costs is the number of
+// transactions, not of changes: changes that arrive while one transaction is under way go together in the next (group
+// commit), each with a revision and a log entry of its own. Under the lock, "the database's revision is mine" proves
+// that the replica is current, and a change is planned in memory without reading anything back, but for the modules it
+// touches: what an old tool did to those by plain SQL is adopted first.
+//
+// Nothing in here has a timer of its own: main.ts calls `poll` on an interval, a serverless host calls `freshen` when a
+// request comes.
+
+import { formatModuleKey, type ModuleKey, ModuleMap } from "../core/module-key.ts";
+import { nextRevision, planChange, type Refusal, type RouteChange, type RouteRecord } from "../core/route-change.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Log } from "../platform/log.ts";
+import { type Foreign, type RouteStore, type RouteTransaction, StoreUnavailable } from "../store/route-store.ts";
+import { type RouteReplica, StagedRoutes } from "./route-replica.ts";
+
+export interface Author {
+  /** A token's name; "sql" for old tools, "system" for this process. */
+  readonly who: string;
+  readonly requestId: string;
+}
+
+/** `changed` false: the routes were so already, `revision` is the one they have had since. */
+export type CommitResult =
+  | { readonly ok: true; readonly revision: number; readonly changed: boolean }
+  | ({ readonly ok: false } & Refusal);
+
+export interface RouteServiceOptions {
+  readonly store: RouteStore;
+  readonly replica: RouteReplica;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** A change that leaves no sign in the old tables is found within this time. */
+  readonly fullReloadIntervalMs: () => number;
+  /** Changes waiting for a transaction; more are refused as StoreUnavailable. */
+  readonly maxWaiting?: number;
+}
+
+interface Waiting {
+  readonly change: RouteChange;
+  readonly author: Author;
+  resolve(result: CommitResult): void;
+  reject(error: unknown): void;
+}
+
+const MAX_BATCH = 512;
+/** An old tool may bump RouteVersion before it writes the row: look once more, this long after. */
+const SECOND_LOOK_MS = 700;
+
+export class RouteService {
+  readonly replica: RouteReplica;
+  readonly #options: RouteServiceOptions;
+  readonly #listeners = new Set<(routes: readonly RouteRecord[]) => void>();
+  readonly #waiting: Waiting[] = [];
+  #writing = false;
+  #loaded = false;
+  #polling: Promise<void> | undefined;
+  #polledAtMs = Number.NEGATIVE_INFINITY;
+  #secondLookAtMs = Number.POSITIVE_INFINITY;
+  #failure: string | undefined = "the routes are not loaded yet";
+  readonly counts = { commits: 0, transactions: 0, adoptions: 0, polls: 0, pollFailures: 0, badRows: 0, badRowsNow: 0 };
+
+  constructor(options: RouteServiceOptions) {
+    this.#options = options;
+    this.replica = options.replica;
+  }
+
+  /** The routes were loaded once; reads are served from then on, whatever the database does. */
+  get loaded(): boolean {
+    return this.#loaded;
+  }
+
+  /** Why the database was not reached last time, or undefined. */
+  get failure(): string | undefined {
+    return this.#failure;
+  }
+
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  /** Called with the routes of every change, own or foreign, after it is in the replica. */
+  onChange(listener: (routes: readonly RouteRecord[]) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * One round: takes over what other instances committed and what old tools left. One round runs at a time; callers
+   * who come meanwhile share it. Never throws: a failure is kept in `failure` and logged when it changes.
+   */
+  poll(): Promise<void> {
+    this.#polling ??= this.#poll().finally(() => {
+      this.#polling = undefined;
+    });
+    return this.#polling;
+  }
+
+  /** Polls unless that was done within `maxAgeMs`. */
+  async freshen(maxAgeMs: number): Promise<void> {
+    if (this.#options.clock.nowMs() - this.#polledAtMs > maxAgeMs) await this.poll();
+  }
+
+  async #poll(): Promise<void> {
+    const { store, clock } = this.#options;
+    this.counts.polls++;
+    try {
+      const head = await store.head();
+      if (!this.#loaded || head.revision > this.replica.revision) {
+        this.#take(this.replica.apply(await store.readSince(this.#loaded ? this.replica.revision : 0)));
+      } else if (head.revision < this.replica.revision) {
+        await this.#confirmRestored();
+      }
+      const nowMs = clock.nowMs();
+      const firstLook = !this.#loaded && head.revision === 0;
+      if (firstLook || head.foreignMoved || nowMs >= this.#secondLookAtMs) {
+        // Before the first look at an old database nothing is known: not loaded, or agents would be told "no such module".
+        this.#secondLookAtMs = head.foreignMoved ? nowMs + SECOND_LOOK_MS : Number.POSITIVE_INFINITY;
+        await this.#adopt();
+      } else if (await store.claimFullScan(this.#options.fullReloadIntervalMs(), clock.wallMs())) {
+        await this.#adopt();
+      }
+      this.#loaded = true;
+      this.#polledAtMs = clock.nowMs();
+      this.#setFailure(undefined);
+    } catch (error) {
+      this.counts.pollFailures++;
+      this.#setFailure(error);
+    }
+  }
+
+  /** A lagging cluster node also looks older than us; only a database whose write line is older was restored. */
+  async #confirmRestored(): Promise<void> {
+    const { store, log } = this.#options;
+    const held = this.replica.revision;
+    const delta = await store.write(async (tx) => (tx.revision < held ? await tx.readSince(0) : undefined));
+    if (delta === undefined || this.replica.revision !== held) return;
+    log.warn("the database is older than what was served: taking its routes", { was: held, revision: delta.revision });
+    this.#take(this.replica.reset(delta));
+  }
+
+  #take(routes: readonly RouteRecord[]): void {
+    if (routes.length === 0) return;
+    for (const listener of this.#listeners) listener(routes);
+  }
+
+  #setFailure(error: unknown): void {
+    const text = error === undefined ? undefined : error instanceof Error ? error.message : String(error);
+    if (text === this.#failure) return;
+    const first = this.#failure === undefined;
+    this.#failure = text;
+    if (text === undefined) this.#options.log.info("the database answers", { revision: this.replica.revision });
+    else if (first || !(error instanceof StoreUnavailable))
+      this.#options.log.error("polling the database failed", { error });
+  }
+
+  /** Compares the whole table and takes over what old tools did, as one change. */
+  async #adopt(): Promise<void> {
+    await this.#transact([], true);
+  }
+
+  /**
+   * Commits a change. Resolves when it is durable and in the replica.
+   * @throws StoreUnavailable when the database cannot be reached; the change may then have been made or not
+   */
+  commit(change: RouteChange, author: Author): Promise<CommitResult> {
+    if (this.#waiting.length >= (this.#options.maxWaiting ?? 10_000)) {
+      return Promise.reject(
+        new StoreUnavailable(`${this.#waiting.length} changes are waiting for the database already`),
+      );
+    }
+    const result = new Promise<CommitResult>((resolve, reject) => {
+      this.#waiting.push({ change, author, resolve, reject });
+    });
+    void this.#drain();
+    return result;
+  }
+
+  async #drain(): Promise<void> {
+    if (this.#writing) return;
+    this.#writing = true;
+    try {
+      while (this.#waiting.length > 0) await this.#commitBatch(this.#waiting.splice(0, MAX_BATCH));
+    } finally {
+      this.#writing = false;
+    }
+  }
+
+  async #commitBatch(batch: readonly Waiting[]): Promise<void> {
+    try {
+      const results = await this.#transact(batch, false);
+      batch.forEach((waiting, i) => {
+        waiting.resolve(results[i]!);
+      });
+    } catch (error) {
+      if (error instanceof StoreUnavailable) this.#setFailure(error);
+      for (const waiting of batch) waiting.reject(error);
+    }
+  }
+
+  async #transact(batch: readonly Waiting[], wholeTable: boolean): Promise<readonly CommitResult[]> {
+    const { store } = this.#options;
+    const { staged, results, adopted } = await store.write(async (tx) => {
+      const staged = new StagedRoutes(this.replica);
+      if (tx.revision < this.replica.revision) {
+        throw new StoreUnavailable(
+          `the database is at revision ${tx.revision}, older than ${this.replica.revision} which was served; its routes are taken over, try again`,
+        );
+      }
+      if (tx.revision > this.replica.revision || !this.#loaded) {
+        staged.stage(await tx.readSince(this.#loaded ? this.replica.revision : 0));
+      }
+      const writer = new BatchWriter(tx, staged, this.#options.clock.wallMs());
+      const whole = wholeTable || tx.foreignMoved || batch.some(({ change }) => change.action === "import");
+      const adopted = await adoptForeign(tx, writer, whole ? undefined : touchedModules(batch));
+      const results: CommitResult[] = [];
+      for (const { change, author } of batch) results.push(await writer.write(change, author));
+      return { staged, results, adopted };
+    });
+    this.#noteAdopted(adopted);
+    this.counts.transactions++;
+    this.counts.commits += results.filter((result) => result.ok && result.changed).length;
+    this.#take(this.replica.apply(staged.delta()));
+    return results;
+  }
+
+  #noteAdopted({ result, foreign, whole }: Adopted): void {
+    const { counts } = this;
+    if (foreign.badRows > 0) counts.badRows += foreign.badRows;
+    if (whole) {
+      if (foreign.badRows > 0 && foreign.badRows !== counts.badRowsNow) {
+        this.#options.log.warn("RouteData has rows that cannot mean a host; they are skipped", {
+          rows: foreign.badRows,
+        });
+      }
+      counts.badRowsNow = foreign.badRows;
+    }
+    if (!result?.ok || !result.changed) return;
+    counts.adoptions++;
+    this.#options.log.info("changes made by plain SQL were taken over", {
+      revision: result.revision,
+      modules: foreign.routes.length,
+      names: foreign.names.length,
+      first: foreign.routes.slice(0, 5).map(formatModuleKey).join(" "),
+    });
+  }
+}
+
+interface Adopted {
+  readonly foreign: Foreign;
+  readonly whole: boolean;
+  /** undefined: there was nothing to adopt. */
+  readonly result: CommitResult | undefined;
+}
+
+const NOTHING: Foreign = { routes: [], names: [], badRows: 0 };
+
+/** Takes over what old tools did to `modules`, or to the whole table when undefined, as one change. */
+async function adoptForeign(
+  tx: RouteTransaction,
+  writer: BatchWriter,
+  modules: readonly ModuleKey[] | undefined,
+): Promise<Adopted> {
+  const whole = modules === undefined;
+  const foreign = modules?.length === 0 ? NOTHING : await tx.findForeign(modules);
+  const found = foreign.routes.length > 0 || foreign.names.length > 0;
+  const result = found ? await writer.write({ action: "adopt", ...foreign }, { who: "sql", requestId: "" }) : undefined;
+  if (whole) await tx.settleForeign();
+  return { foreign, whole, result };
+}
+
+function touchedModules(batch: readonly Waiting[]): readonly ModuleKey[] {
+  const touched = new ModuleMap<ModuleKey>();
+  for (const { change } of batch) {
+    if ("modid" in change) touched.set(change.modid, change.cmdid, { modid: change.modid, cmdid: change.cmdid });
+  }
+  return [...touched.values()];
+}
+
+/** Plans changes one after another, each against what the ones before it did, and appends them to the transaction. */
+class BatchWriter {
+  #revision: number;
+
+  constructor(
+    private readonly tx: RouteTransaction,
+    private readonly staged: StagedRoutes,
+    private readonly nowMs: number,
+  ) {
+    this.#revision = tx.revision;
+  }
+
+  async write(change: RouteChange, author: Author): Promise<CommitResult> {
+    const plan = planChange(this.staged, change);
+    if (!plan.ok) return plan;
+    if (plan.routes.length === 0 && plan.names.length === 0)
+      return { ok: true, revision: this.#revision, changed: false };
+    const revision = nextRevision(this.#revision, this.nowMs);
+    await this.tx.append({
+      revision,
+      atMs: this.nowMs,
+      ...author,
+      action: change.action,
+      routes: plan.routes,
+      names: plan.names,
+    });
+    this.#revision = revision;
+    this.staged.stage({
+      revision,
+      routes: plan.routes.map(({ modid, cmdid, name, hosts }) => ({ modid, cmdid, revision, name, hosts })),
+      names: plan.names.map(({ scope, id, name }) => ({ scope, id, name, revision })),
+    });
+    return { ok: true, revision, changed: true };
+  }
+}

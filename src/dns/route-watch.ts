@@ -1,0 +1,67 @@
+// HTTP callers that wait for a module to change: a long poll waits for one module once, a stream for several again and
+// again. Both are woken for their own modules only, and read the replica when they are: a wake-up carries no data, so
+// a slow reader misses no state, only intermediate steps.
+import type { ModuleKey } from "../core/module-key.ts";
+import type { RouteRecord } from "../core/route-change.ts";
+import { WatchIndex } from "../core/watch-index.ts";
+
+export interface Waiter {
+  /** Called when a watched module changed; may be called again before the first call was acted on. */
+  wake(route: RouteRecord): void;
+}
+
+export class RouteWatch {
+  readonly #index = new WatchIndex<Waiter>();
+  readonly #maxWatches: number;
+
+  /** `maxWatches`: pairs of waiter and module, over all waiters. */
+  constructor(maxWatches: number) {
+    this.#maxWatches = maxWatches;
+  }
+
+  get size(): number {
+    return this.#index.size;
+  }
+
+  /** To be called with every change that reached the replica. */
+  notify(routes: readonly RouteRecord[]): void {
+    for (const route of routes)
+      for (const waiter of [...this.#index.watchersOf(route.modid, route.cmdid)]) waiter.wake(route);
+  }
+
+  /** False when too many watch already; nothing is watched then. */
+  watch(waiter: Waiter, modules: readonly ModuleKey[]): boolean {
+    if (this.#index.size + modules.length > this.#maxWatches) return false;
+    for (const { modid, cmdid } of modules) this.#index.watch(waiter, modid, cmdid);
+    return true;
+  }
+
+  drop(waiter: Waiter): void {
+    this.#index.drop(waiter);
+  }
+
+  /**
+   * Resolves true at the module's next change, false after `timeoutMs` or when `signal` aborts; "full" when too many
+   * wait already.
+   */
+  next(key: ModuleKey, timeoutMs: number, signal: AbortSignal): Promise<boolean | "full"> {
+    return new Promise((resolve) => {
+      const finish = (changed: boolean): void => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", abort);
+        this.drop(waiter);
+        resolve(changed);
+      };
+      const abort = (): void => finish(false);
+      const waiter: Waiter = { wake: () => finish(true) };
+      const timer = setTimeout(() => finish(false), timeoutMs);
+      if (!this.watch(waiter, [key])) {
+        clearTimeout(timer);
+        resolve("full");
+        return;
+      }
+      if (signal.aborted) finish(false);
+      else signal.addEventListener("abort", abort);
+    });
+  }
+}

@@ -1,0 +1,134 @@
+// The report service as a process: agents' statistics over TCP and HTTP in, the database behind.
+import { Access } from "../auth/access.ts";
+import { listenTcp } from "../net/tcp-server.ts";
+import { systemClock } from "../platform/clock.ts";
+import { loadProcessConfig } from "../platform/config-file.ts";
+import { watchConfig } from "../platform/config-watch.ts";
+import { exposeEvents } from "../platform/event-counts.ts";
+import { serveHttp } from "../platform/http-serve.ts";
+import { rateLimited } from "../platform/log.ts";
+import { createLog } from "../platform/log-output.ts";
+import { createMetrics } from "../platform/metrics.ts";
+import { addProcessMetrics } from "../platform/process-metrics.ts";
+import { databaseUrl } from "../platform/project-paths.ts";
+import { createShutdown } from "../platform/shutdown.ts";
+import { version } from "../platform/version.ts";
+import { openDatabase } from "../store/open.ts";
+import { openWhenReachable } from "../store/opening.ts";
+import { makeApp } from "./app.ts";
+import { reportConfig } from "./config.ts";
+import { Intake } from "./intake.ts";
+import { StatusFrames } from "./status-frames.ts";
+
+const MAX_BODY_BYTES = 2 * 1_048_576;
+/** Far more than agents of one report service; what bounds memory is that they are read from in turn. */
+const MAX_CONNECTIONS = 20_000;
+const HTTP_GRACE_MS = 2000;
+/** Of the whole shutdown's ten seconds. */
+const FLUSH_MS = 7000;
+const CURSOR_LIFETIME_MS = 30 * 86_400_000;
+const PRUNE_INTERVAL_MS = 3_600_000;
+
+const loaded = loadProcessConfig(reportConfig, process.argv.slice(2), process.env);
+let { config } = loaded;
+const log = createLog({ process: "report", ...config.log });
+const metrics = createMetrics("report");
+addProcessMetrics(metrics);
+const shutdown = createShutdown({ log, metrics });
+const clock = systemClock;
+
+const database = await openDatabase(databaseUrl(config), {
+  connections: config.database.pool_size,
+  connectTimeoutMs: config.database.connect_timeout_ms,
+  queryTimeoutMs: config.database.query_timeout_ms,
+});
+shutdown.onShutdown("database", () => database.close());
+
+const intake = new Intake({
+  store: database.reports,
+  clock,
+  log: log.with({ component: "intake" }),
+  random: Math.random,
+  maxRows: config.queue.max_rows,
+  batchRows: () => config.queue.batch_rows,
+  flushIntervalMs: () => config.queue.flush_interval_ms,
+});
+shutdown.onShutdown("flush", async () => {
+  const left = await intake.stop(FLUSH_MS);
+  if (left > 0) throw new Error(`${left} rows could not be stored: ${intake.failure}; running agents send them again`);
+});
+
+const frames = new StatusFrames(intake);
+const tcpLog = rateLimited(log.with({ component: "tcp" }), 5);
+const tcp = listenTcp({
+  hostname: config.tcp.host,
+  port: config.tcp.port,
+  maxConnections: MAX_CONNECTIONS,
+  maxQueuedBytes: 65_536,
+  onOpen: () => {},
+  onFrame: (connection, msgid, body) => frames.onFrame(connection, msgid, body),
+  onDrain: () => {},
+  onClose: (connection) => frames.onClose(connection),
+  onDrop: (reason, detail) => tcpLog.warn("an agent's connection was refused or closed", { reason, detail }),
+  onError: (error) => tcpLog.error("handling a frame failed", { error }),
+});
+shutdown.onShutdown("tcp", () => tcp.stop());
+const resuming = setInterval(() => frames.tick(), 200);
+shutdown.onShutdown("resuming", () => clearInterval(resuming));
+
+const access = new Access(database.tokens, config.auth.admin_token, clock);
+const loopback = /^(127\.|localhost$|::1$)/.test(config.http.host);
+let migrated = false;
+const app = makeApp({
+  store: database.reports,
+  intake,
+  admitReader: async (authorization) => {
+    const anonymous = config.auth.anonymous_read === "auto" ? loopback : config.auth.anonymous_read;
+    if (!anonymous) await access.require(authorization);
+  },
+  log: log.with({ component: "http" }),
+  metrics,
+  clock,
+  ready: () => (migrated ? undefined : "the database was not reached yet"),
+});
+const http = serveHttp({ hostname: config.http.host, port: config.http.port, app, maxBodyBytes: MAX_BODY_BYTES });
+shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
+
+exposeEvents(metrics, "intake_events_total", "Rows offered, coalesced, refused, stored", intake.counts);
+exposeEvents(metrics, "frame_events_total", "Frames from agents", frames.counts);
+exposeEvents(metrics, "tcp_events_total", "The TCP server's counts", tcp.counters);
+metrics.gaugeFrom("waiting_rows", "Rows waiting for the database", () => intake.size);
+metrics.gaugeFrom("agents", "Agents connected", () => tcp.counters.open);
+metrics.gaugeFrom("paused_agents", "Agents not read from because too many rows wait", () => frames.paused);
+metrics.gaugeFrom("database_up", "1 when the last write succeeded", () => (intake.failure === undefined ? 1 : 0));
+
+const opening = openWhenReachable({ log, open: () => database.migrate() });
+void opening.opened.then(() => {
+  migrated = true;
+  log.info("the database is ready", { database: database.dialect });
+});
+shutdown.onShutdown("opening", () => opening.stop());
+
+const pruning = setInterval(() => {
+  database.reports
+    .pruneCursors(clock.wallMs() - CURSOR_LIFETIME_MS)
+    .catch((error: unknown) => log.warn("pruning old agents' cursors failed; tried again later", { error }));
+}, PRUNE_INTERVAL_MS);
+shutdown.onShutdown("pruning", () => clearInterval(pruning));
+
+const configWatch = watchConfig(loaded, {
+  log,
+  onChange: (change) => {
+    config = change.config;
+    log.setLevel(config.log.level);
+  },
+});
+shutdown.onShutdown("configuration", () => configWatch.stop());
+
+log.info("report service listens", {
+  version,
+  http: http.url,
+  tcp: `${config.tcp.host}:${tcp.port}`,
+  database: database.dialect,
+  pid: process.pid,
+});

@@ -1,0 +1,129 @@
+// `bun run up`: everything on one machine with one command, on an embedded SQLite file unless told otherwise. It prepares
+// the database (tables, first admin token, demo routes when there is none), then runs dns, report and an agent as
+// processes of their own, starts again what dies, and ends them all on Ctrl-C.
+import { agentConfig } from "../agent/config.ts";
+import { createFirstAdminToken } from "../auth/access.ts";
+import { dnsConfig } from "../dns/config.ts";
+import { spawnChild } from "../platform/child-process.ts";
+import { readStartup } from "../platform/config-file.ts";
+import type { ConfigOf, ConfigSchema, ConfigSection } from "../platform/config-schema.ts";
+import { createLog } from "../platform/log-output.ts";
+import { databaseUrl, projectPath } from "../platform/project-paths.ts";
+import { createShutdown } from "../platform/shutdown.ts";
+import { supervise } from "../platform/supervise.ts";
+import { reportConfig } from "../report/config.ts";
+import type { Database } from "../store/database.ts";
+import { openDatabase } from "../store/open.ts";
+import { importDemoRoutes } from "./demo-routes.ts";
+
+const READY_TIMEOUT_MS = 20_000;
+const READY_POLL_MS = 50;
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+function fail(message: string): never {
+  process.stderr.write(`up: ${message}\n`);
+  process.exit(1);
+}
+
+/** Children read their configuration themselves; here it is read to check it before anything starts, and for the URLs. */
+function configOf<S extends Readonly<Record<string, ConfigSection>>>(
+  schema: ConfigSchema<S>,
+): ConfigOf<ConfigSchema<S>> {
+  const startup = readStartup(schema, [], process.env);
+  if (startup.kind === "run") return startup.loaded.config;
+  process.stderr.write(`up: ${startup.kind === "refused" ? startup.message : startup.text}\n`);
+  process.exit(2);
+}
+
+if (process.argv.length > 2) {
+  process.stderr.write(
+    "up: takes no arguments; configuration is in conf/*.toml and the environment (see the README)\n",
+  );
+  process.exit(2);
+}
+const dns = configOf(dnsConfig);
+const report = configOf(reportConfig);
+const agent = configOf(agentConfig);
+
+const log = createLog({ process: "up", level: "warn", format: "text" });
+const shutdown = createShutdown({ log, deadlineMs: 15_000 });
+
+async function prepare(database: Database): Promise<string | undefined> {
+  await database.migrate();
+  await importDemoRoutes(database.routes, log);
+  return dns.auth.admin_token === "" ? await createFirstAdminToken(database.tokens, Date.now()) : undefined;
+}
+
+const database = await openDatabase(databaseUrl(dns)).catch((error: unknown) => fail(String(error)));
+const token = await prepare(database).catch((error: unknown) =>
+  fail(`the database is not usable: ${error instanceof Error ? error.message : String(error)}`),
+);
+await database.close();
+
+function childEnv(name: string): Record<string, string | undefined> {
+  const prefix = `LARS_${name.toUpperCase()}__LOG__`;
+  // On a terminal people read along: the essentials, as text. What the environment says goes before.
+  const quiet = process.stdout.isTTY ? { [`${prefix}FORMAT`]: "text", [`${prefix}LEVEL`]: "warn" } : {};
+  return { ...quiet, ...process.env };
+}
+
+const children = ["dns", "report", "agent"].map((name) =>
+  supervise({
+    name,
+    log,
+    start: () => spawnChild([process.execPath, projectPath(`src/${name}/main.ts`)], { env: childEnv(name) }),
+  }),
+);
+shutdown.onShutdown("children", async () => {
+  await Promise.all(children.map((child) => child.stop()));
+});
+
+const urls = {
+  dns: `http://${dns.http.host}:${dns.http.port}`,
+  report: `http://${report.http.host}:${report.http.port}`,
+  agent: `http://${agent.http.host}:${agent.http.port}`,
+};
+
+async function awaitReady(): Promise<void> {
+  const deadlineMs = performance.now() + READY_TIMEOUT_MS;
+  for (const [name, url] of Object.entries(urls)) {
+    for (;;) {
+      const ready = await fetch(`${url}/readyz`).then(
+        async (response) => (response.ok ? true : ((await response.json()) as { detail?: string }).detail),
+        () => "it does not listen yet",
+      );
+      if (ready === true) break;
+      if (shutdown.stopping) return;
+      if (performance.now() > deadlineMs) {
+        log.error(`${name} is not ready after ${READY_TIMEOUT_MS / 1000} s (${ready}); its own lines above say why`);
+        return;
+      }
+      await Bun.sleep(READY_POLL_MS);
+    }
+  }
+}
+
+await awaitReady();
+if (!shutdown.stopping) {
+  const [first] = agent.dnsserver.addresses;
+  say(`
+Lars is up.
+  dns     ${urls.dns}   routes and their administration (documentation: ${urls.dns}/docs)
+          ${dns.tcp.host}:${dns.tcp.port}   for agents (this agent uses ${first})
+  report  ${urls.report}   how calls went
+  agent   ${urls.agent}   for callers over HTTP
+          udp ${agent.udp.host}:${agent.udp.port}${agent.udp.shards > 1 ? `-${agent.udp.port + agent.udp.shards - 1}` : ""}   for callers over UDP
+`);
+  if (token !== undefined) {
+    say(`Admin token (shown this once; the database keeps only its hash):\n  ${token}\n`);
+  }
+  say(`Try:
+  curl ${urls.dns}/v1/routes
+  curl ${urls.agent}/v1/hosts/1/1
+  curl -X POST ${urls.agent}/v1/reports -H 'content-type: application/json' -d '{"modid":1,"cmdid":1,"ip":"127.0.0.1","port":9001,"retcode":0}'
+
+Ctrl-C stops everything.`);
+}
