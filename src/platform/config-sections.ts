@@ -10,10 +10,8 @@ const hostSchema = z
 
 const hostPortSchema = z
   .string()
-  .regex(
-    /^([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])$/,
-  )
-  .meta({ description: "host:port" });
+  .regex(/^[A-Za-z0-9._-]{1,253}:([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])$/)
+  .meta({ description: "host:port (an IPv4 address or a name)" });
 
 export function listenHost(what: string): ConfigKey<string> {
   return key(hostSchema, {

@@ -1,9 +1,9 @@
 // Ending a process in order. Steps are undone in the reverse order of their making (stop taking work, finish it, close
-// what it needed), within a deadline, since an orchestrator kills what takes too long anyway. A second signal means now.
+// what it needed), within a deadline, since an orchestrator kills what takes too long anyway. A second signal, a second later, means now.
 //
 // An error nobody caught means that the state is not what the code believes: it is logged, counted, and the process ends
 // with 1 for its supervisor to start it afresh. Steps are not run then; they would work on that state.
-import { type SetTimer, systemTimer } from "./clock.ts";
+import { type Clock, type SetTimer, systemClock, systemTimer } from "./clock.ts";
 import type { Log } from "./log.ts";
 import { logsWritten } from "./log-output.ts";
 import type { Metrics } from "./metrics-port.ts";
@@ -19,6 +19,7 @@ export interface ShutdownOptions {
   readonly exit?: (code: number) => void;
   /** Where signals and uncaught errors come from. For tests. */
   readonly events?: Pick<NodeJS.EventEmitter, "on" | "off">;
+  readonly clock?: Pick<Clock, "nowMs">;
   readonly setTimer?: SetTimer;
 }
 
@@ -53,6 +54,7 @@ export function createShutdown(options: ShutdownOptions): Shutdown {
   const log = options.log.with({ component: "shutdown" });
   const exit = options.exit ?? exitFlushed;
   const events: Pick<NodeJS.EventEmitter, "on" | "off"> = options.events ?? process;
+  const clock = options.clock ?? systemClock;
   const setTimer = options.setTimer ?? systemTimer;
   const deadlineMs = options.deadlineMs ?? 10_000;
   const uncaught = options.metrics?.counter("uncaught_errors_total", "Errors nobody caught; each ends the process");
@@ -93,12 +95,12 @@ export function createShutdown(options: ShutdownOptions): Shutdown {
   const onSignal = (signal: string) => {
     if (running !== undefined) {
       // A terminal sends Ctrl-C to the whole group, and a parent passes its own on: that is one wish said twice.
-      if (performance.now() - signalledAtMs < IMPATIENT_AFTER_MS) return;
+      if (clock.nowMs() - signalledAtMs < IMPATIENT_AFTER_MS) return;
       log.warn(`${signal} again: exiting at once`);
       exit(130);
       return;
     }
-    signalledAtMs = performance.now();
+    signalledAtMs = clock.nowMs();
     void shutdown(signal);
   };
   const onUncaught = (error: unknown) => {

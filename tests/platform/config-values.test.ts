@@ -67,25 +67,25 @@ describe("a wrong configuration is refused with one line: where, key, given, all
       "a list item",
       agentConfig,
       '[dnsserver]\naddresses = ["a:1", "b"]',
-      'conf/x.toml: dnsserver.addresses[1] is "b"; allowed: host:port',
+      'conf/x.toml: dnsserver.addresses[1] is "b"; allowed: host:port (an IPv4 address or a name)',
     ],
     [
       "a port out of range in a list",
       agentConfig,
       '[dnsserver]\naddresses = ["a:65536"]',
-      'conf/x.toml: dnsserver.addresses[0] is "a:65536"; allowed: host:port',
+      'conf/x.toml: dnsserver.addresses[0] is "a:65536"; allowed: host:port (an IPv4 address or a name)',
     ],
     [
       "an empty list",
       agentConfig,
       "[reporter]\naddresses = []",
-      "conf/x.toml: reporter.addresses is []; allowed: a list of 1 to 16 items, each host:port",
+      "conf/x.toml: reporter.addresses is []; allowed: a list of 1 to 16 items, each host:port (an IPv4 address or a name)",
     ],
     [
       "no list",
       agentConfig,
       '[reporter]\naddresses = "a:1"',
-      'conf/x.toml: reporter.addresses is "a:1"; allowed: a list of 1 to 16 items, each host:port',
+      'conf/x.toml: reporter.addresses is "a:1"; allowed: a list of 1 to 16 items, each host:port (an IPv4 address or a name)',
     ],
     [
       "a malformed address",
@@ -195,8 +195,8 @@ describe("the environment", () => {
   });
 
   test("splits lists at commas, spaces around them ignored", () => {
-    const config = agentWith({ LARS_AGENT__DNSSERVER__ADDRESSES: "a:1, [::1]:2,10.0.0.1:3" });
-    expect(config.dnsserver.addresses).toEqual(["a:1", "[::1]:2", "10.0.0.1:3"]);
+    const config = agentWith({ LARS_AGENT__DNSSERVER__ADDRESSES: "a:1, b.example:2,10.0.0.1:3" });
+    expect(config.dnsserver.addresses).toEqual(["a:1", "b.example:2", "10.0.0.1:3"]);
   });
 
   test("reads a key of several types as the one that fits", () => {
@@ -234,7 +234,7 @@ describe("the environment", () => {
     [
       "LARS_AGENT__DNSSERVER__ADDRESSES",
       "",
-      "LARS_AGENT__DNSSERVER__ADDRESSES: dnsserver.addresses is []; allowed: a list of 1 to 16 items, each host:port",
+      "LARS_AGENT__DNSSERVER__ADDRESSES: dnsserver.addresses is []; allowed: a list of 1 to 16 items, each host:port (an IPv4 address or a name)",
     ],
   ];
   test.each(wrong)("%s=%s is refused", (name, value, message) => {

@@ -16,6 +16,7 @@ function setUp() {
     log,
     metrics,
     events,
+    clock,
     exit: (code) => exits.push(code),
     setTimer: (delayMs, run) => clock.setTimer(delayMs, run),
   });
@@ -65,11 +66,14 @@ describe("shutdown", () => {
     expect(log.texts).toContain('error not ended within 10000 ms; exiting while step "slow" still runs');
   });
 
-  test("a second signal exits at once", async () => {
-    const { events, exits, shutdown } = setUp();
+  test("a second signal within a second is the same wish; after that it exits at once", async () => {
+    const { clock, events, exits, shutdown } = setUp();
     shutdown.onShutdown("slow", () => new Promise(() => {}));
     events.emit("SIGINT", "SIGINT");
+    clock.advance(999);
+    events.emit("SIGTERM", "SIGTERM");
     expect(exits).toEqual([]);
+    clock.advance(1);
     events.emit("SIGINT", "SIGINT");
     expect(exits).toEqual([130]);
   });
