@@ -148,8 +148,9 @@ class ReconnectingClient implements TcpClient {
   reconnect(reason: string): void {
     const connection = this.#connection;
     if (connection === undefined) return;
-    connection.terminate();
+    // Bun reports the close from within: the reason given here must be there first. So below.
     this.#lost(connection, reason);
+    connection.terminate();
   }
 
   stop(): void {
@@ -162,8 +163,8 @@ class ReconnectingClient implements TcpClient {
     }
     const connection = this.#connection;
     if (connection !== undefined) {
-      connection.close();
       this.#lost(connection, "stopped");
+      connection.close();
     }
     this.#wake?.();
   }
@@ -292,8 +293,8 @@ class ReconnectingClient implements TcpClient {
       const error = connection.receive(chunk);
       if (error === undefined) return;
       this.counters.protocolErrors++;
-      connection.terminate();
       this.#lost(connection, `protocol error: ${error.message}`);
+      connection.terminate();
     },
     drain: (socket: Bun.Socket<Attempt>): void => socket.data.connection?.drain(),
     close: (socket: Bun.Socket<Attempt>, error?: Error): void => {

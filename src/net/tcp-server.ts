@@ -1,5 +1,6 @@
 // Accepts connections that speak frames. One connection's trouble stays its own: a protocol error closes that
 // connection, an exception in the owner's code is reported and everything else goes on.
+import { raiseBacklog } from "./socket-options.ts";
 import { TcpConnection, type TransferCounters, TurnFlusher } from "./tcp-connection.ts";
 
 export type { TcpConnection } from "./tcp-connection.ts";
@@ -45,6 +46,7 @@ export interface TcpServer {
 type ServerSocket = Bun.Socket<TcpConnection | undefined>;
 
 const KEEPALIVE_MS = 30_000;
+const BACKLOG = 16_384;
 
 /** @throws Error when the address cannot be listened on */
 export function listenTcp(options: TcpServerOptions): TcpServer {
@@ -156,6 +158,7 @@ export function listenTcp(options: TcpServerOptions): TcpServer {
       { cause: error },
     );
   }
+  raiseBacklog((listener as { fd?: number }).fd ?? -1, BACKLOG);
 
   return {
     port: listener.port,

@@ -6,7 +6,7 @@
 // once. And a batch stops at its first failure, so what comes after it is sent on from there. UDP may lose datagrams;
 // what cannot be sent is counted and forgotten.
 import { MAX_UDP_FRAME_BYTES } from "../wire/frame.ts";
-import { raiseSocketBuffers, socketDrops } from "./socket-buffers.ts";
+import { raiseSocketBuffers, socketDrops } from "./socket-options.ts";
 
 export interface UdpSocketOptions {
   readonly hostname: string;

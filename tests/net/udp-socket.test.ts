@@ -40,8 +40,9 @@ async function peer(): Promise<{
 /** A port on which nobody listens any more: a caller that has died. */
 async function deadPort(): Promise<number> {
   const socket = await Bun.udpSocket({ hostname: "127.0.0.1", port: 0 });
+  const { port } = socket;
   socket.close();
-  return socket.port;
+  return port;
 }
 
 const bytes = (length: number, fill: number): Uint8Array => new Uint8Array(length).fill(fill);
@@ -237,6 +238,6 @@ describe("the end", () => {
 
   test("an address in use is told with address, reason and what to do", async () => {
     const { port } = await bind();
-    expect(bind({ port })).rejects.toThrow(new RegExp(`127.0.0.1:${port}: EADDRINUSE; choose a free port`));
+    await expect(bind({ port })).rejects.toThrow(new RegExp(`127.0.0.1:${port}: EADDRINUSE; choose a free port`));
   });
 });

@@ -1,6 +1,9 @@
-// A UDP socket's receive buffer of the default size holds 256 small datagrams; a burst beyond that is lost in silence.
-// Bun has no option for it, so the system call is made on the socket's descriptor. That is known to work on Linux only;
-// elsewhere, or when the C library cannot be loaded, sockets keep the size they have.
+// Two socket options that Bun does not offer, set by system call on the socket's descriptor:
+// - the receive buffer of a UDP socket. One of the default size holds 256 small datagrams; what a burst brings beyond
+//   that is lost in silence;
+// - the backlog of a listener. Bun's is 512; when a server comes back and thousands of agents connect at once, those
+//   beyond it wait for retransmissions, for seconds.
+// This is known to work on Linux only; elsewhere, or when the C library cannot be loaded, sockets stay as they are.
 import { dlopen, ptr } from "bun:ffi";
 
 const SOL_SOCKET = 1;
@@ -19,9 +22,10 @@ function load() {
   if (process.platform !== "linux") return undefined;
   const signature = { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" } as const;
   const setSignature = { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" } as const;
+  const listen = { args: ["i32", "i32"], returns: "i32" } as const;
   for (const name of ["libc.so.6", "libc.so"]) {
     try {
-      return dlopen(name, { getsockopt: signature, setsockopt: setSignature }).symbols;
+      return dlopen(name, { getsockopt: signature, setsockopt: setSignature, listen }).symbols;
     } catch {
       // The next name; without any, sockets keep their size.
     }
@@ -59,6 +63,11 @@ export function raiseSocketBuffers(fd: number, receiveBytes: number, sendBytes: 
 /** Datagrams the kernel has dropped because this socket's receive buffer was full, modulo 2^32; 0 when not known. */
 export function socketDrops(fd: number): number {
   return readOption(fd, SO_MEMINFO, MEMINFO_FIELDS)?.[MEMINFO_DROPS] ?? 0;
+}
+
+/** Lets that many connections wait to be accepted, or as many as net.core.somaxconn allows. */
+export function raiseBacklog(fd: number, connections: number): void {
+  if (fd >= 0) libc()?.listen(fd, connections);
 }
 
 function readOption(fd: number, option: number, fields: number): Uint32Array | undefined {
