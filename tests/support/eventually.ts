@@ -1,17 +1,19 @@
-// Waiting for something that happens outside of virtual time: ask again and again, up to a deadline, instead of sleeping
-// for as long as it usually takes.
+// Waiting in tests: until something is so, not for a while.
 
-/** Resolves when `check` returns without throwing or returns something other than false. @throws its last error */
-export async function eventually(check: () => unknown, deadlineMs = 5000): Promise<void> {
-  const endMs = performance.now() + deadlineMs;
+export interface EventuallyOptions {
+  readonly timeoutMs?: number;
+  readonly intervalMs?: number;
+}
+
+/** Repeats `attempt` until it does not throw, and returns what it returned. @throws its last error when time is up */
+export async function eventually<T>(attempt: () => T | Promise<T>, options: EventuallyOptions = {}): Promise<T> {
+  const deadlineMs = performance.now() + (options.timeoutMs ?? 5000);
   for (;;) {
-    let failure: unknown = new Error(`not so within ${deadlineMs} ms`);
     try {
-      if ((await check()) !== false) return;
+      return await attempt();
     } catch (error) {
-      failure = error;
+      if (performance.now() >= deadlineMs) throw error;
+      await Bun.sleep(options.intervalMs ?? 20);
     }
-    if (performance.now() > endMs) throw failure;
-    await Bun.sleep(5);
   }
 }

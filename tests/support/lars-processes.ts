@@ -1,0 +1,267 @@
+// Real Lars processes for tests: each with ports, a data folder and a log of its own, started, killed and started again
+// as an operator would. Everything started is ended when the test process ends, however that is.
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { eventually } from "./eventually.ts";
+
+export const PROJECT_ROOT = resolve(import.meta.dir, "../..");
+export const ADMIN_TOKEN = "test-admin-token-0123456789";
+
+export type ProcessName = "dns" | "report" | "agent";
+
+export interface Ports {
+  readonly tcp: number;
+  readonly http: number;
+  /** Of the first shard. */
+  readonly udp: number;
+}
+
+let nextPort = 20_000 + Math.floor(Math.random() * 30_000);
+
+function canListen(port: number): Promise<boolean> {
+  return new Promise((settle) => {
+    const server = createServer();
+    server.once("error", () => settle(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => settle(true)));
+  });
+}
+
+/** The first of `count` ports in a row that nobody listens on. */
+export async function freePorts(count: number): Promise<number> {
+  for (;;) {
+    const first = nextPort;
+    nextPort = first + count > 60_000 ? 20_000 : first + count;
+    const free = await Promise.all(Array.from({ length: count }, (_, i) => canListen(first + i)));
+    if (free.every(Boolean)) return first;
+  }
+}
+
+const running = new Set<LarsProcess>();
+const folders = new Set<string>();
+
+process.on("exit", () => {
+  for (const child of running) child.kill();
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+
+export function temporaryFolder(name: string): string {
+  const folder = mkdtempSync(join(tmpdir(), `lars-${name}-`));
+  folders.add(folder);
+  return folder;
+}
+
+/** One process of the system. Its ports and data outlive a restart. */
+export class LarsProcess {
+  readonly url: string;
+  #child: Bun.Subprocess<"ignore", "pipe", "pipe"> | undefined;
+  #output = "";
+
+  constructor(
+    readonly name: ProcessName,
+    readonly ports: Ports,
+    readonly env: Readonly<Record<string, string>>,
+  ) {
+    this.url = `http://127.0.0.1:${ports.http}`;
+  }
+
+  get pid(): number {
+    if (this.#child === undefined) throw new Error(`${this.name} is not running`);
+    return this.#child.pid;
+  }
+
+  get isRunning(): boolean {
+    return this.#child !== undefined;
+  }
+
+  /** Everything the process wrote, over all its starts. */
+  get output(): string {
+    return this.#output;
+  }
+
+  launch(): void {
+    const child = Bun.spawn([process.execPath, join(PROJECT_ROOT, `src/${this.name}/main.ts`)], {
+      cwd: tmpdir(),
+      env: { ...cleanEnvironment(), ...this.env },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    this.#child = child;
+    running.add(this);
+    void this.#collect(child.stdout);
+    void this.#collect(child.stderr);
+    void child.exited.then(() => {
+      if (this.#child !== child) return;
+      this.#child = undefined;
+      running.delete(this);
+    });
+  }
+
+  async #collect(stream: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    for await (const chunk of stream) this.#output += decoder.decode(chunk, { stream: true });
+  }
+
+  /** Starts it and waits until it says that it is ready. */
+  async start(): Promise<this> {
+    this.launch();
+    await this.ready();
+    return this;
+  }
+
+  async ready(timeoutMs = 15_000): Promise<void> {
+    await eventually(
+      async () => {
+        if (this.#child === undefined) throw new Error(`${this.name} ended:\n${this.#output.slice(-2000)}`);
+        const response = await fetch(`${this.url}/readyz`);
+        if (!response.ok) throw new Error(`not ready: ${await response.text()}`);
+      },
+      { timeoutMs },
+    );
+  }
+
+  /** SIGKILL; resolves when it is gone. */
+  async kill(): Promise<void> {
+    await this.end("SIGKILL");
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    process.kill(this.pid, signal);
+  }
+
+  /** SIGTERM; resolves with the exit code. */
+  async stop(): Promise<number> {
+    return await this.end("SIGTERM");
+  }
+
+  private async end(signal: NodeJS.Signals): Promise<number> {
+    const child = this.#child;
+    if (child === undefined) return 0;
+    child.kill(signal);
+    return await child.exited;
+  }
+
+  async metrics(): Promise<Map<string, number>> {
+    return parseMetrics(await (await fetch(`${this.url}/metrics`)).text());
+  }
+}
+
+/** Sample name with labels -> value. */
+export function parseMetrics(text: string): Map<string, number> {
+  const samples = new Map<string, number>();
+  for (const line of text.split("\n")) {
+    const space = line.lastIndexOf(" ");
+    if (space > 0 && !line.startsWith("#")) samples.set(line.slice(0, space), Number(line.slice(space + 1)));
+  }
+  return samples;
+}
+
+/** The sum over all label sets of a metric. */
+export function sumMetric(samples: ReadonlyMap<string, number>, name: string): number {
+  let sum = 0;
+  for (const [sample, value] of samples) if (sample === name || sample.startsWith(`${name}{`)) sum += value;
+  return sum;
+}
+
+function cleanEnvironment(): Record<string, string> {
+  const env: Record<string, string> = {};
+  for (const [name, value] of Object.entries(process.env)) {
+    if (value !== undefined && !name.startsWith("LARS_")) env[name] = value;
+  }
+  return env;
+}
+
+export interface LarsOptions {
+  /** Default: an SQLite file in a folder of the test's own. */
+  readonly databaseUrl?: string;
+  readonly dns?: number;
+  readonly report?: number;
+  readonly agent?: number;
+  /** LARS_… variables for all processes. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Processes that know each other. */
+export class Lars {
+  constructor(
+    readonly folder: string,
+    readonly databaseUrl: string,
+    readonly dns: readonly LarsProcess[],
+    readonly report: readonly LarsProcess[],
+    readonly agent: readonly LarsProcess[],
+  ) {}
+
+  get all(): readonly LarsProcess[] {
+    return [...this.dns, ...this.report, ...this.agent];
+  }
+
+  /** A request to the first dns service, as admin. */
+  async admin(method: string, path: string, body?: unknown, dns = this.dns[0]!): Promise<Response> {
+    return await fetch(`${dns.url}${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${ADMIN_TOKEN}`,
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.all.map((process) => process.stop()));
+    rmSync(this.folder, { recursive: true, force: true });
+    folders.delete(this.folder);
+  }
+}
+
+/** Prepares processes (one of each unless told otherwise) without starting them. */
+export async function makeLars(options: LarsOptions = {}): Promise<Lars> {
+  const folder = temporaryFolder("test");
+  const databaseUrl = options.databaseUrl ?? `sqlite:${join(folder, "lars.db")}`;
+  const base = { LARS_DATABASE_URL: databaseUrl, LARS_ADMIN_TOKEN: ADMIN_TOKEN, ...options.env };
+  const make = async (name: ProcessName, count: number, extra: (ports: Ports, i: number) => Record<string, string>) => {
+    const made: LarsProcess[] = [];
+    for (let i = 0; i < count; i++) {
+      const first = await freePorts(5);
+      const ports: Ports = { tcp: first, http: first + 1, udp: first + 2 };
+      made.push(new LarsProcess(name, ports, { ...extra(ports, i), ...base }));
+    }
+    return made;
+  };
+  const dns = await make("dns", options.dns ?? 1, ({ tcp, http }, i) => ({
+    LARS_DNS__TCP__PORT: String(tcp),
+    LARS_DNS__HTTP__PORT: String(http),
+    LARS_DATA_DIR: join(folder, `dns-${i}`),
+  }));
+  const report = await make("report", options.report ?? 1, ({ tcp, http }, i) => ({
+    LARS_REPORT__TCP__PORT: String(tcp),
+    LARS_REPORT__HTTP__PORT: String(http),
+    LARS_DATA_DIR: join(folder, `report-${i}`),
+  }));
+  const addresses = (processes: readonly LarsProcess[]) =>
+    processes.map(({ ports }) => `127.0.0.1:${ports.tcp}`).join(",");
+  const agent = await make("agent", options.agent ?? 1, ({ udp, http }, i) => ({
+    LARS_AGENT__UDP__PORT: String(udp),
+    LARS_AGENT__HTTP__PORT: String(http),
+    LARS_AGENT__DNSSERVER__ADDRESSES: addresses(dns) || "127.0.0.1:1",
+    LARS_AGENT__REPORTER__ADDRESSES: addresses(report) || "127.0.0.1:1",
+    LARS_DATA_DIR: join(folder, `agent-${i}`),
+  }));
+  return new Lars(folder, databaseUrl, dns, report, agent);
+}
+
+/** As makeLars, started and ready. */
+export async function startLars(options: LarsOptions = {}): Promise<Lars> {
+  const lars = await makeLars(options);
+  try {
+    // One dns first: several would migrate at once, which they may, but a test wants to start quickly.
+    for (const process of lars.dns) await process.start();
+    await Promise.all([...lars.report, ...lars.agent].map((process) => process.start()));
+  } catch (error) {
+    await lars.stop();
+    throw error;
+  }
+  return lars;
+}
