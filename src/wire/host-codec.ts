@@ -3,6 +3,7 @@
 // one reusable buffer. The other two directions are what clients and load generators need.
 import { ProtoReader } from "./proto-reader.ts";
 import { MAX_VARINT_BYTES, putInt32, putVarint, varintBytes } from "./proto-writer.ts";
+import { RESULT_SUCCESS } from "./result-code.ts";
 
 /** `hashKey…` point into the buffer that was decoded, for core/hash.ts; length 0 means there is no key. */
 export interface GetHostRequest {
@@ -131,7 +132,7 @@ export function encodeGetHostFailure(
   cmdid: number,
   retcode: number,
 ): number {
-  if (retcode === 0) throw new RangeError("a GetHostResponse without a host needs a retcode other than 0");
+  if (retcode === RESULT_SUCCESS) throw new RangeError("a GetHostResponse without a host needs a retcode other than 0");
   const pos = putResponseHead(out, offset, seq, modid, cmdid);
   out[pos] = 32;
   return putInt32(out, pos + 1, retcode);

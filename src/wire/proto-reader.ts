@@ -9,10 +9,10 @@
 const FAILED = 0x7fff_ffff;
 const NOTHING: Uint8Array = new Uint8Array(0);
 
-export const WIRE_VARINT = 0;
-export const WIRE_FIXED64 = 1;
-export const WIRE_BYTES = 2;
-export const WIRE_FIXED32 = 5;
+const WIRE_VARINT = 0;
+const WIRE_FIXED64 = 1;
+const WIRE_BYTES = 2;
+const WIRE_FIXED32 = 5;
 
 export class ProtoReader {
   buf = NOTHING;

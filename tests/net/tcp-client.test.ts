@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { connectTcp, type ServerAddress, type TcpClient, type TcpClientOptions } from "../../src/net/tcp-client.ts";
 import { frameOf, MAX_BODY_BYTES, writeHeader } from "../../src/wire/frame.ts";
 import { FrameDecoder } from "../../src/wire/frame-decoder.ts";
-import { eventually } from "../support/eventually.ts";
+import { until } from "./until.ts";
 
 const cleanups: (() => void)[] = [];
 afterEach(() => {
@@ -108,8 +108,8 @@ describe("a connection", () => {
       },
     });
     expect([client.connected, client.send(bytes(8))]).toEqual([false, false]);
-    await eventually(() => expect(server.frames).toEqual(["1:0707", "64:"]));
-    await eventually(() => expect(events).toEqual(["open", "frame 2:070707"]));
+    await until(() => expect(server.frames).toEqual(["1:0707", "64:"]));
+    await until(() => expect(events).toEqual(["open", "frame 2:070707"]));
     expect([client.connected, client.server, client.writable]).toEqual([true, `127.0.0.1:${server.port}`, true]);
     expect(client.counters).toMatchObject({
       attempts: 1,
@@ -124,7 +124,7 @@ describe("a connection", () => {
   test("that is full says stop, and onDrain when the server has read", async () => {
     const server = serve((socket) => socket.pause());
     const { client, events } = connect([local(server.port)], { maxQueuedBytes: 100_000 });
-    await eventually(() => client.connected);
+    await until(() => client.connected);
     let taken = 0;
     for (let turn = 0; client.writable; turn++) {
       while (client.send(frameOf(3, bytes(5000)))) taken++;
@@ -135,8 +135,8 @@ describe("a connection", () => {
     expect(client.send(frameOf(3, bytes(1)))).toBe(false);
     expect(client.queuedBytes).toBeLessThan(100_000 + 5008);
     server.sockets[0]!.resume();
-    await eventually(() => expect(events).toEqual(["open", "drain"]));
-    await eventually(() => expect(server.frames.length).toBe(taken));
+    await until(() => expect(events).toEqual(["open", "drain"]));
+    await until(() => expect(server.frames.length).toBe(taken));
   });
 
   test("an exception in a callback is counted and logged, and frames go on", async () => {
@@ -153,7 +153,7 @@ describe("a connection", () => {
         throw new Error(`in frame ${msgid}`);
       },
     });
-    await eventually(() => expect(seen).toEqual([1, 2]));
+    await until(() => expect(seen).toEqual([1, 2]));
     expect(client.counters.callbackErrors).toBe(3);
     expect(lines.filter((line) => /in (open|frame [12])$/.test(line)).length).toBe(3);
     expect(client.connected).toBe(true);
@@ -164,11 +164,11 @@ describe("a lost connection", () => {
   test("is made again at the next address, and nothing of the old one is sent there", async () => {
     const [one, two] = [serve(), serve()];
     const { client, events } = connect([local(one.port), local(two.port)], { random: () => 0 });
-    await eventually(() => client.connected);
+    await until(() => client.connected);
     expect(client.server).toBe(`127.0.0.1:${one.port}`);
     client.send(frameOf(1, bytes(1)));
     one.stop();
-    await eventually(() => client.server === `127.0.0.1:${two.port}`);
+    await until(() => client.server === `127.0.0.1:${two.port}`);
     expect(events).toEqual(["open", expect.stringMatching(/^close /), "open"]);
     expect(two.frames).toEqual([]);
     expect(client.counters).toMatchObject({ connects: 2, losses: 1 });
@@ -177,10 +177,10 @@ describe("a lost connection", () => {
   test("with one dead address in the list the living ones are found, however long it takes", async () => {
     const [dead, server] = [deadPort(), serve()];
     const { client } = connect([local(dead), local(server.port), local(dead + 0)], { random: () => 0 });
-    await eventually(() => client.connected);
+    await until(() => client.connected);
     for (let loss = 1; loss <= 5; loss++) {
       server.sockets.at(-1)!.terminate();
-      await eventually(() => client.counters.connects === loss + 1);
+      await until(() => client.counters.connects === loss + 1);
     }
     expect(client.counters.failedAttempts).toBeGreaterThanOrEqual(5);
   });
@@ -188,25 +188,25 @@ describe("a lost connection", () => {
   test("comes back by itself when every server was away for a while", async () => {
     const first = serve();
     const { client, lines } = connect([local(first.port)]);
-    await eventually(() => client.connected);
+    await until(() => client.connected);
     first.stop();
-    await eventually(() => client.counters.failedAttempts >= 3);
+    await until(() => client.counters.failedAttempts >= 3);
     expect([client.connected, client.send(frameOf(1, bytes(1)))]).toEqual([false, false]);
     expect(lines.some((line) => line.includes(`127.0.0.1:${first.port}`) && line.includes("ECONNREFUSED"))).toBe(true);
     const again = serve(() => {}, first.port);
-    await eventually(() => client.connected);
+    await until(() => client.connected);
     expect(again.frames).toEqual([]);
   });
 
   test("by reconnect moves on to the next address and tells the reason", async () => {
     const [one, two] = [serve(), serve()];
     const { client, events } = connect([local(one.port), local(two.port)], { random: () => 0 });
-    await eventually(() => client.connected);
+    await until(() => client.connected);
     client.reconnect("no answer in 3 s");
     expect([client.connected, events.at(-1)]).toEqual([false, "close no answer in 3 s"]);
-    await eventually(() => client.server === `127.0.0.1:${two.port}`);
+    await until(() => client.server === `127.0.0.1:${two.port}`);
     client.reconnect("nor here");
-    await eventually(() => client.server === `127.0.0.1:${one.port}`);
+    await until(() => client.server === `127.0.0.1:${one.port}`);
     expect(client.counters).toMatchObject({ connects: 3, losses: 2 });
   });
 
@@ -218,7 +218,7 @@ describe("a lost connection", () => {
       if (opened++ === 0) socket.write(header);
     });
     const { client, events } = connect([local(server.port)]);
-    await eventually(() => client.counters.connects === 2);
+    await until(() => client.counters.connects === 2);
     expect(client.counters.protocolErrors).toBe(1);
     expect(events[1]).toMatch(/^close protocol error: .*65528/);
   });
@@ -233,7 +233,7 @@ describe("pauses between tries", () => {
     };
     const dead = deadPort();
     const { client } = connect([local(dead)], { backoff: { baseMs: 8, maxMs: 64 }, random });
-    await eventually(() => client.counters.attempts >= 6);
+    await until(() => client.counters.attempts >= 6);
     // One draw for where to begin, then one a pause. Rounds of one refused address take no time of their own.
     const gaps = draws.slice(1).map((at, i, all) => (all[i + 1] ?? Number.NaN) - at);
     const atLeast = [16, 32, 64, 64];
@@ -244,7 +244,7 @@ describe("pauses between tries", () => {
     const server = serve((socket) => void socket.end());
     const bad = connect([local(server.port)], { backoff: { baseMs: 40, maxMs: 10_000 }, random: () => 0.999 });
     const startMs = performance.now();
-    await eventually(() => bad.client.counters.connects === 3);
+    await until(() => bad.client.counters.connects === 3);
     // 80 ms after the first loss, 160 ms after the second.
     expect(performance.now() - startMs).toBeGreaterThan(0.9 * 240);
 
@@ -252,7 +252,7 @@ describe("pauses between tries", () => {
     const well = connect([local(good.port)], { backoff: { baseMs: 10, maxMs: 100_000 }, random: () => 0.999 });
     for (let loss = 1; loss <= 8; loss++) {
       // With doubling, the eighth pause alone would take 2.5 s.
-      await eventually(() => well.client.counters.connects === loss && well.client.counters.framesIn === loss, 1000);
+      await until(() => well.client.counters.connects === loss && well.client.counters.framesIn === loss, 1000);
       good.sockets.at(-1)!.end();
     }
   });
@@ -260,7 +260,7 @@ describe("pauses between tries", () => {
   test("a try that neither succeeds nor fails is given up after its time and the next address taken", async () => {
     const [silent, server] = [await silentPort(), serve()];
     const { client, lines } = connect([local(silent), local(server.port)], { random: () => 0, connectTimeoutMs: 50 });
-    await eventually(() => client.connected);
+    await until(() => client.connected);
     expect(client.server).toBe(`127.0.0.1:${server.port}`);
     expect(client.counters).toMatchObject({ attempts: 2, failedAttempts: 1, connects: 1 });
     expect(lines).toEqual([`connected to 127.0.0.1:${server.port}`]);
@@ -275,7 +275,7 @@ describe("addresses", () => {
         servers.map(({ port }) => local(port)),
         { random: () => draw },
       );
-      await eventually(() => client.connected);
+      await until(() => client.connected);
       expect(client.server).toBe(`127.0.0.1:${servers[i]!.port}`);
     }
   });
@@ -292,7 +292,7 @@ describe("addresses", () => {
         return asked.length === 1 ? ["127.0.0.2"] : ["127.0.0.2", "127.0.0.3", "127.0.0.1"];
       },
     });
-    await eventually(() => client.connected);
+    await until(() => client.connected);
     expect(asked).toEqual(["dns.lars.example", "dns.lars.example"]);
     expect([client.server, client.counters.failedAttempts]).toEqual([`127.0.0.1:${server.port}`, 2]);
   });
@@ -306,7 +306,7 @@ describe("addresses", () => {
         lookup: (host) => (host.startsWith("slow") ? new Promise(() => {}) : Promise.reject(new Error("no such name"))),
       },
     );
-    await eventually(() => client.connected);
+    await until(() => client.connected);
     expect(client.counters.failedLookups).toBe(2);
     expect(lines.slice(0, 2).sort()).toEqual([
       "cannot resolve slow.example: no answer in 30 ms",
@@ -317,7 +317,7 @@ describe("addresses", () => {
   test("localhost is resolved by the system", async () => {
     const server = serve();
     const { client } = connect([{ host: "localhost", port: server.port }]);
-    await eventually(() => client.connected);
+    await until(() => client.connected);
     expect(client.server).toBe(`127.0.0.1:${server.port}`);
   });
 
@@ -332,7 +332,7 @@ describe("addresses", () => {
         return asked === 3 ? [{ host: "127.0.0.1", port: 70_000 }] : [local(server.port)];
       },
     });
-    await eventually(() => client.connected);
+    await until(() => client.connected);
     expect([asked, client.counters.callbackErrors, client.counters.failedAttempts]).toEqual([4, 1, 1]);
   });
 });
@@ -341,14 +341,14 @@ describe("stop", () => {
   test("while connected closes at once, calls onClose, and connects no more", async () => {
     const server = serve();
     const { client, events } = connect([local(server.port)]);
-    await eventually(() => client.connected);
+    await until(() => client.connected);
     client.stop();
     client.stop();
     expect([client.connected, events]).toEqual([false, ["open", "close stopped"]]);
     expect(client.send(bytes(8))).toBe(false);
     // Another client's whole life passes; the stopped one stays away.
     const witness = connect([local(server.port)]);
-    await eventually(() => witness.client.connected);
+    await until(() => witness.client.connected);
     expect(server.sockets.length).toBe(2);
     expect(client.counters.attempts).toBe(1);
   });
@@ -357,12 +357,12 @@ describe("stop", () => {
     const dead = deadPort();
     const trying = connect([local(await silentPort())]);
     const pausing = connect([local(dead)], { backoff: { baseMs: 60_000, maxMs: 60_000 } });
-    await eventually(() => trying.client.counters.attempts === 1 && pausing.client.counters.failedAttempts === 1);
+    await until(() => trying.client.counters.attempts === 1 && pausing.client.counters.failedAttempts === 1);
     trying.client.stop();
     pausing.client.stop();
     const server = serve(() => {}, dead);
     const witness = connect([local(server.port)]);
-    await eventually(() => witness.client.connected);
+    await until(() => witness.client.connected);
     expect([trying.events, pausing.events, server.sockets.length]).toEqual([[], [], 1]);
   });
 });

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { listenTcp, type TcpConnection, type TcpServer, type TcpServerOptions } from "../../src/net/tcp-server.ts";
 import { frameOf, MAX_BODY_BYTES, writeHeader } from "../../src/wire/frame.ts";
 import { FrameDecoder } from "../../src/wire/frame-decoder.ts";
-import { eventually } from "../support/eventually.ts";
+import { until } from "./until.ts";
 
 const cleanups: (() => void)[] = [];
 afterEach(() => {
@@ -71,7 +71,7 @@ describe("frames over a connection", () => {
       await Bun.sleep(0);
     }
     peer.socket.write(new Uint8Array([...frameOf(2, bytes(0)), ...frameOf(3, bytes(2)), ...frameOf(4, bytes(1))]));
-    await eventually(() => expect(peer.frames).toEqual(["1:070707", "2:", "3:0707", "4:07"]));
+    await until(() => expect(peer.frames).toEqual(["1:070707", "2:", "3:0707", "4:07"]));
     expect(server.counters).toMatchObject({ accepted: 1, open: 1, framesIn: 4, bytesIn: 38, bytesOut: 38 });
   });
 
@@ -80,11 +80,11 @@ describe("frames over a connection", () => {
     const peer = await dial(server.port);
     const frame = frameOf(2, bytes(MAX_BODY_BYTES));
     let sent = 0;
-    await eventually(() => {
+    await until(() => {
       sent += peer.socket.write(frame, sent);
       return sent === frame.length;
     });
-    await eventually(() => expect(peer.frames[0]?.length).toBe(2 + 2 * MAX_BODY_BYTES));
+    await until(() => expect(peer.frames[0]?.length).toBe(2 + 2 * MAX_BODY_BYTES));
   });
 
   test("what one event makes the owner send leaves in one write, in order", async () => {
@@ -98,7 +98,7 @@ describe("frames over a connection", () => {
     });
     const peer = await dial(server.port);
     peer.socket.write(frameOf(1, bytes(0)));
-    await eventually(() => expect(peer.frames.length).toBe(100));
+    await until(() => expect(peer.frames.length).toBe(100));
     expect(peer.frames.map((frame) => Number(frame.split(":")[0]))).toEqual(Array.from({ length: 100 }, (_, i) => i));
     expect(server.counters.callbackErrors).toBe(0);
   });
@@ -114,11 +114,11 @@ describe("frames over a connection", () => {
     const [one, two] = [await dial(server.port), await dial(server.port)];
     const [a, b] = [frameOf(11, bytes(4)), frameOf(22, bytes(4))];
     one.socket.write(a.subarray(0, 9));
-    await eventually(() => server.counters.bytesIn === 9);
+    await until(() => server.counters.bytesIn === 9);
     two.socket.write(b);
-    await eventually(() => seen.length === 1);
+    await until(() => seen.length === 1);
     one.socket.write(a.subarray(9));
-    await eventually(() => seen.length === 2);
+    await until(() => seen.length === 2);
     expect(seen).toEqual([
       ["state 2", 22, "127.0.0.1"],
       ["state 1", 11, "127.0.0.1"],
@@ -148,7 +148,7 @@ describe("a peer that does not read", () => {
     });
     const peer = await dial(server.port);
     peer.socket.pause();
-    await eventually(() => connection !== undefined);
+    await until(() => connection !== undefined);
     const frame = frameOf(9, bytes(10_000));
     let taken = 0;
     for (let turn = 0; connection!.writable; turn++) {
@@ -174,17 +174,17 @@ describe("a peer that does not read", () => {
     const { connection, peer, taken, drains } = await fill();
     expect(drains()).toBe(0);
     peer.socket.resume();
-    await eventually(() => peer.frames.length === taken);
+    await until(() => peer.frames.length === taken);
     expect(new Set(peer.frames.map((frame) => frame.length))).toEqual(new Set([2 + 20_000]));
     expect([connection.queuedBytes, connection.writable, drains()]).toEqual([0, true, 1]);
     expect(connection.send(frameOf(5, bytes(1)))).toBe(true);
-    await eventually(() => peer.frames.at(-1) === "5:07");
+    await until(() => peer.frames.at(-1) === "5:07");
   });
 
   test("and then goes away leaves nothing queued", async () => {
     const { connection, peer, server } = await fill();
     peer.socket.terminate();
-    await eventually(() => server.counters.open === 0);
+    await until(() => server.counters.open === 0);
     expect([connection.queuedBytes, connection.closed, connection.send(bytes(9))]).toEqual([0, true, false]);
   });
 });
@@ -201,9 +201,9 @@ describe("trouble on one connection", () => {
     const header = new Uint8Array(8);
     writeHeader(header, 0, 3, MAX_BODY_BYTES + 1);
     bad.socket.write(new Uint8Array([...frameOf(1, bytes(1)), ...header]));
-    await eventually(() => bad.closed);
+    await until(() => bad.closed);
     good.socket.write(frameOf(2, bytes(1)));
-    await eventually(() => good.frames.length === 1);
+    await until(() => good.frames.length === 1);
     expect(server.counters).toMatchObject({ open: 1, protocolErrors: 1 });
     expect(drops).toEqual([expect.stringMatching(/^protocol-error .*65528/)]);
     expect(closed).toEqual([2]);
@@ -230,9 +230,9 @@ describe("trouble on one connection", () => {
     const [one, two] = [await dial(server.port), await dial(server.port)];
     one.socket.write(new Uint8Array([...frameOf(13, bytes(1)), ...frameOf(1, bytes(1))]));
     two.socket.write(frameOf(2, bytes(1)));
-    await eventually(() => one.frames.length === 1 && two.frames.length === 1);
+    await until(() => one.frames.length === 1 && two.frames.length === 1);
     one.socket.end();
-    await eventually(() => server.counters.open === 1);
+    await until(() => server.counters.open === 1);
     expect(errors).toEqual(["open", "open", "frame", "close"]);
     expect(server.counters.callbackErrors).toBe(4);
   });
@@ -250,7 +250,7 @@ describe("trouble on one connection", () => {
     });
     const peer = await dial(server.port);
     peer.socket.write(new Uint8Array([...frameOf(1, bytes(0)), ...frameOf(2, bytes(0))]));
-    await eventually(() => peer.closed && server.counters.open === 0);
+    await until(() => peer.closed && server.counters.open === 0);
     expect(events).toEqual(["frame 1", "close"]);
     // What was queued before the close was still written.
     expect(peer.frames).toEqual(["99:"]);
@@ -264,14 +264,14 @@ describe("limits and the end", () => {
     const first = await dial(server.port);
     await dial(server.port);
     const third = await dial(server.port);
-    await eventually(() => third.closed);
+    await until(() => third.closed);
     expect(server.counters).toMatchObject({ open: 2, accepted: 2, refused: 1 });
     expect(drops).toEqual(["max-connections"]);
     first.socket.end();
-    await eventually(() => server.counters.open === 1);
+    await until(() => server.counters.open === 1);
     const fourth = await dial(server.port);
     fourth.socket.write(frameOf(1, bytes(0)));
-    await eventually(() => fourth.frames.length === 1);
+    await until(() => fourth.frames.length === 1);
   });
 
   test("a paused connection delivers nothing until resumed", async () => {
@@ -286,15 +286,15 @@ describe("limits and the end", () => {
     });
     const paused = await dial(server.port);
     paused.socket.write(frameOf(1, bytes(0)));
-    await eventually(() => connection !== undefined);
+    await until(() => connection !== undefined);
     // A whole exchange on another connection passes meanwhile.
     const witness = serve();
     const probe = await dial(witness.port);
     probe.socket.write(frameOf(2, bytes(0)));
-    await eventually(() => probe.frames.length === 1);
+    await until(() => probe.frames.length === 1);
     expect(seen).toEqual([]);
     connection!.resume();
-    await eventually(() => expect(seen).toEqual([1]));
+    await until(() => expect(seen).toEqual([1]));
     expect(server.counters.framesIn).toBe(1);
   });
 
@@ -302,11 +302,11 @@ describe("limits and the end", () => {
     const closed: number[] = [];
     const server = serve({ onClose: ({ id }) => closed.push(id) });
     const peers = [await dial(server.port), await dial(server.port)];
-    await eventually(() => server.counters.open === 2);
+    await until(() => server.counters.open === 2);
     server.stop();
     expect(closed.sort()).toEqual([1, 2]);
     expect(server.counters.open).toBe(0);
-    await eventually(() => peers.every(({ closed: gone }) => gone));
+    await until(() => peers.every(({ closed: gone }) => gone));
     expect(serve({ port: server.port }).port).toBe(server.port);
   });
 

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { bindUdp, type UdpSocket, type UdpSocketOptions } from "../../src/net/udp-socket.ts";
 import { MAX_UDP_FRAME_BYTES } from "../../src/wire/frame.ts";
-import { eventually } from "../support/eventually.ts";
+import { until } from "./until.ts";
 
 const cleanups: (() => void)[] = [];
 afterEach(() => {
@@ -58,7 +58,7 @@ describe("answers of one turn", () => {
     }
     scratch.fill(0);
     expect(socket.counters.out).toBe(0);
-    await eventually(() => expect(client.got).toEqual(Array.from({ length: 10 }, (_, i) => `${i + 1}:${i + 1}`)));
+    await until(() => expect(client.got).toEqual(Array.from({ length: 10 }, (_, i) => `${i + 1}:${i + 1}`)));
     expect(socket.counters).toMatchObject({ out: 10, sendErrors: 0 });
   });
 
@@ -69,7 +69,7 @@ describe("answers of one turn", () => {
     expect(socket.counters.out).toBe(64);
     socket.flush();
     expect(socket.counters.out).toBe(70);
-    await eventually(() => expect(client.got).toEqual(Array.from({ length: 70 }, (_, i) => `4:${i}`)));
+    await until(() => expect(client.got).toEqual(Array.from({ length: 70 }, (_, i) => `4:${i}`)));
   });
 
   test("go to whoever asked: request and answer make a round trip", async () => {
@@ -78,7 +78,7 @@ describe("answers of one turn", () => {
       onDatagram: (datagram, port, address) => socket.queueReply(datagram, datagram.length, port, address),
     });
     for (const [i, client] of clients.entries()) client.send(bytes(9, i), socket.port);
-    await eventually(() => expect(clients.map(({ got }) => got)).toEqual([["9:0"], ["9:1"], ["9:2"]]));
+    await until(() => expect(clients.map(({ got }) => got)).toEqual([["9:0"], ["9:1"], ["9:2"]]));
     expect(socket.counters).toMatchObject({ in: 3, out: 3 });
   });
 });
@@ -91,7 +91,7 @@ describe("a caller that has died", () => {
         const socket = await bind();
         for (let i = 0; i < count; i++) socket.queueReply(bytes(4, i), 4, i === at ? dead : client.port, "127.0.0.1");
         const expected = Array.from({ length: count }, (_, i) => `4:${i}`).filter((_, i) => i !== at);
-        await eventually(() => expect(client.got).toEqual(expected));
+        await until(() => expect(client.got).toEqual(expected));
       }
     }
   });
@@ -109,7 +109,7 @@ describe("a caller that has died", () => {
       }
       socket.flush();
     }
-    await eventually(() => expect(client.got).toEqual(expected));
+    await until(() => expect(client.got).toEqual(expected));
     expect(socket.counters.peersGone).toBeGreaterThan(0);
   });
 
@@ -123,7 +123,7 @@ describe("a caller that has died", () => {
       if (i % 3 !== 0) expected.push(`6:${i}`);
     }
     socket.flush();
-    await eventually(() => expect(client.got).toEqual(expected));
+    await until(() => expect(client.got).toEqual(expected));
     expect(errors).toEqual([]);
   });
 });
@@ -135,14 +135,14 @@ describe("sizes", () => {
       onDatagram: (datagram, port, address) => socket.queueReply(datagram, datagram.length, port, address),
     });
     client.send(bytes(MAX_UDP_FRAME_BYTES, 3), socket.port);
-    await eventually(() => expect(client.got).toEqual([`${MAX_UDP_FRAME_BYTES}:3`]));
+    await until(() => expect(client.got).toEqual([`${MAX_UDP_FRAME_BYTES}:3`]));
   });
 
   test("128 bytes, 129 and none are all sent as they are", async () => {
     const client = await peer();
     const socket = await bind();
     for (const length of [128, 129, 0]) socket.queueReply(bytes(200, length), length, client.port, "127.0.0.1");
-    await eventually(() => expect([...client.got].sort()).toEqual(["0:", "128:128", "129:129"]));
+    await until(() => expect([...client.got].sort()).toEqual(["0:", "128:128", "129:129"]));
   });
 
   test("an answer too large for a datagram and one to port 0 are counted and cost nobody anything", async () => {
@@ -152,7 +152,7 @@ describe("sizes", () => {
     socket.queueReply(bytes(MAX_UDP_FRAME_BYTES + 1, 0), MAX_UDP_FRAME_BYTES + 1, client.port, "127.0.0.1");
     socket.queueReply(bytes(4, 2), 4, 0, "127.0.0.1");
     socket.queueReply(bytes(4, 3), 4, client.port, "127.0.0.1");
-    await eventually(() => expect(client.got).toEqual(["4:1", "4:3"]));
+    await until(() => expect(client.got).toEqual(["4:1", "4:3"]));
     expect(socket.counters.sendErrors).toBe(2);
   });
 
@@ -163,7 +163,7 @@ describe("sizes", () => {
     for (const [i, address] of ["127.0.0.1", "no address", "127.0.0.1"].entries()) {
       socket.queueReply(bytes(4, i), 4, client.port, address);
     }
-    await eventually(() => expect(client.got).toEqual(["4:0", "4:2"]));
+    await until(() => expect(client.got).toEqual(["4:0", "4:2"]));
     expect(socket.counters.sendErrors).toBe(1);
     expect(errors.length).toBeGreaterThan(0);
   });
@@ -183,7 +183,7 @@ describe("receiving", () => {
     // No turn of the loop in between: all of them wait in the socket's buffer.
     for (let i = 0; i < 3000; i++) client.send(bytes(20, i), socket.port);
     expect(received).toBe(0);
-    await eventually(() => expect(received).toBe(3000));
+    await until(() => expect(received).toBe(3000));
     expect(socket.droppedBySocket()).toBe(0);
   });
 
@@ -198,7 +198,7 @@ describe("receiving", () => {
     const client = await peer();
     for (let i = 0; i < 3000; i++) client.send(bytes(20, i), socket.port);
     expect(socket.droppedBySocket()).toBeGreaterThan(0);
-    await eventually(() => expect(received + socket.droppedBySocket()).toBe(3000));
+    await until(() => expect(received + socket.droppedBySocket()).toBe(3000));
   });
 
   test("an exception in onDatagram is reported and the next datagram is received", async () => {
@@ -216,7 +216,7 @@ describe("receiving", () => {
     });
     const client = await peer();
     for (const fill of [0, 1, 2]) client.send(bytes(3, fill), socket.port);
-    await eventually(() => expect(seen).toEqual([0, 1, 2]));
+    await until(() => expect(seen).toEqual([0, 1, 2]));
     expect(errors).toEqual(["one"]);
     expect(socket.counters).toMatchObject({ in: 3, errors: 1 });
   });
@@ -231,7 +231,7 @@ describe("the end", () => {
     socket.close();
     socket.queueReply(bytes(4, 2), 4, client.port, "127.0.0.1");
     socket.flush();
-    await eventually(() => expect(client.got).toEqual(["4:1"]));
+    await until(() => expect(client.got).toEqual(["4:1"]));
     expect([socket.counters.sendErrors, socket.droppedBySocket()]).toEqual([1, 0]);
     expect((await bind({ port: socket.port })).port).toBe(socket.port);
   });
