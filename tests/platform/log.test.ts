@@ -157,7 +157,7 @@ test("the last lines leave before a process ends of an error nobody caught", asy
   const lines = (await child.stdout.text()).trimEnd().split("\n");
   expect(await child.exited).toBe(1);
   expect(JSON.parse(lines.at(-1)!)).toMatchObject({ level: "error", message: "uncaught error, exiting" });
-});
+}, 30_000);
 
 describe("a bounded writer", () => {
   function stuckReader(maxWaiting: number) {
