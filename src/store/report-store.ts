@@ -35,7 +35,7 @@ export interface StatusFilter {
   readonly modid?: number | undefined;
   readonly cmdid?: number | undefined;
   readonly limit: number;
-  /** Rows after this one in (modid, cmdid, ip, port, caller) order, as SQL sees them (unsigned). */
+  /** Rows after this one, in (modid, cmdid, ip, port, caller) order: modid and cmdid signed, the others unsigned. */
   readonly after?: readonly [number, number, number, number, number] | undefined;
 }
 

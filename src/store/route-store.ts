@@ -15,7 +15,7 @@ import type { NameContent, NameEdit, NameRecord, RouteContent, RouteEdit, RouteR
 export interface Head {
   /** Of the last committed change. 0: nothing was ever committed. */
   readonly revision: number;
-  /** RouteVersion or RouteChange moved by another hand than ours since the last adoption. */
+  /** RouteVersion or RouteChange moved by another hand than ours, and nobody has settled it since. */
   readonly foreignMoved: boolean;
 }
 
@@ -31,7 +31,7 @@ export interface RouteDelta {
 export interface Foreign {
   readonly routes: readonly RouteContent[];
   readonly names: readonly NameContent[];
-  /** Rows that cannot mean a host (port 0 or above 65535); skipped. */
+  /** Rows that cannot mean a host (port 0 or above 65535, a state that is none of ours); skipped. */
   readonly badRows: number;
 }
 
@@ -108,7 +108,8 @@ export interface RouteStore {
   /**
    * Runs `work` under the write lock and commits when it resolves; rolls back and rethrows when it throws. A deadlock
    * or lock time-out repeats the whole of it, so `work` must be repeatable.
-   * @throws StoreUnavailable when the database cannot be reached or does not answer in time
+   * @throws StoreUnavailable when the database cannot be reached or does not answer in time; when that happened at the
+   *   commit, the change may have been made all the same
    */
   write<T>(work: (tx: RouteTransaction) => Promise<T>): Promise<T>;
   /**

@@ -2,7 +2,7 @@
 // that kill and restart a database cannot use a shared one. Starting takes about two seconds, so a test process starts
 // one and gives each test a database.
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -35,6 +35,8 @@ export interface Mariadb {
   stop(): Promise<void>;
   /** SIGKILL, and waits. */
   kill(): Promise<void>;
+  /** Stops it for good and removes its data. */
+  remove(): Promise<void>;
 }
 
 function program(...names: string[]): string {
@@ -90,10 +92,20 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
   const port = await freePort();
   let running: ReturnType<typeof spawn> | undefined;
 
-  process.on("exit", () => {
-    running?.kill("SIGKILL");
-    rmSync(home, { recursive: true, force: true });
-  });
+  // Ends with this process however that ends (a test run fires no exit handlers): its standard input closes, it kills
+  // the server named in the file, if there is one, and removes the folder.
+  const pidFile = join(home, "running");
+  const watchdog = spawn(
+    [
+      "sh",
+      "-c",
+      'read -r _; if [ -f "$1/running" ]; then kill -9 "$(cat "$1/running")"; sleep 1; fi; rm -rf "$1"',
+      "sh",
+      home,
+    ],
+    { stdin: "pipe", stdout: "ignore", stderr: "ignore" },
+  );
+  watchdog.unref();
   await installInto(data);
 
   const connect = (database?: string, multipleStatements = false) =>
@@ -113,6 +125,7 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
     const late = setTimeout(() => process.kill("SIGKILL"), STOP_TIMEOUT_MS);
     await process.exited;
     clearTimeout(late);
+    rmSync(pidFile, { force: true });
     running = undefined;
   };
 
@@ -139,6 +152,7 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
       { stdout: Bun.file(log), stderr: Bun.file(log), stdin: "ignore" },
     );
     running = child;
+    writeFileSync(pidFile, String(child.pid));
     const deadline = Date.now() + START_TIMEOUT_MS;
     for (;;) {
       try {
@@ -187,13 +201,24 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
     start,
     stop: () => end("SIGTERM"),
     kill: () => end("SIGKILL"),
+    async remove() {
+      await end("SIGTERM");
+      watchdog.stdin.end();
+      await watchdog.exited;
+    },
   };
 }
 
 let shared: Promise<Mariadb> | undefined;
 
-/** One server for all tests of this process. */
+/** One server for all tests of a file: start it in beforeAll, {@link Mariadb.remove} it in afterAll. */
 export function sharedMariadb(): Promise<Mariadb> {
-  shared ??= startMariadb();
+  shared ??= startMariadb().then((mariadb) => ({
+    ...mariadb,
+    remove() {
+      shared = undefined;
+      return mariadb.remove();
+    },
+  }));
   return shared;
 }

@@ -60,6 +60,12 @@ export function isDuplicateKey(error: unknown): boolean {
   return facts(rootError(error)).errno === 1062;
 }
 
+/** The connection it came from cannot be used any more, not even to roll back: what it runs may still be running. */
+export function breaksConnection(error: unknown): boolean {
+  const { code, fatal } = facts(rootError(error));
+  return fatal || NETWORK.has(code);
+}
+
 /** What `error` is for our callers: StoreUnavailable, or itself when it is a bug. `where` names no secret. */
 export function toStoreError(error: unknown, where: string): unknown {
   const root = rootError(error);

@@ -4,7 +4,7 @@ import type { Connection, ResultSetHeader } from "mysql2/promise";
 import { describeTarget, type MysqlTarget } from "../database-url.ts";
 import type { OnConflict, SqlDatabase, SqlDialect, SqlRow, SqlSession, SqlValue } from "../sql/sql-database.ts";
 import { ConnectionPool, type PoolOptions } from "./connection-pool.ts";
-import { isDuplicateKey, isRepeatable, toStoreError } from "./failure.ts";
+import { breaksConnection, isDuplicateKey, isRepeatable, toStoreError } from "./failure.ts";
 
 const ATTEMPTS = 8;
 /** Grows by itself with each attempt; jittered, so that those who met do not meet again. In milliseconds. */
@@ -124,10 +124,12 @@ export class MysqlDatabase implements SqlDatabase {
     } catch (error) {
       const storeError = repeats && isRepeatable(error) ? error : toStoreError(error, this.#where);
       // ROLLBACK is also right where no transaction is open. Where it fails, so has the connection.
-      const broken = await this.#say(connection, "ROLLBACK").then(
-        () => false,
-        () => true,
-      );
+      const broken =
+        breaksConnection(error) ||
+        (await this.#say(connection, "ROLLBACK").then(
+          () => false,
+          () => true,
+        ));
       this.#pool.release(connection, broken);
       throw storeError;
     }

@@ -69,8 +69,8 @@ export class SqlRouteTransaction implements RouteTransaction {
       `SELECT CAST(version AS CHAR) FROM RouteVersion WHERE id = 1${dialect.forUpdate}`,
     );
     const routeVersion = toBigInt(versions[0]?.[0]);
-    const changes = await session.rows<[number]>("SELECT COALESCE(MAX(id), 0) FROM RouteChange");
-    const routeChangeId = changes[0]![0];
+    const changes = await session.rows<[number | null]>("SELECT MAX(id) FROM RouteChange");
+    const routeChangeId = changes[0]?.[0] ?? 0;
     const [revision, remembered, rememberedId, pending] = state;
     const moved = pending !== 0 || toBigInt(remembered) !== routeVersion || rememberedId !== routeChangeId;
     return new SqlRouteTransaction(session, dialect, revision, routeVersion, routeChangeId, moved);
@@ -121,15 +121,15 @@ export class SqlRouteTransaction implements RouteTransaction {
         `INSERT INTO RouteVersion (id, version) VALUES (1, ${routeVersion}) ${this.#dialect.onConflict(["id"], { version: "set" })}`,
       );
     }
-    const since = await session.rows<[number, number]>(
-      "SELECT COUNT(*), COALESCE(MAX(id), 0) FROM RouteChange WHERE id > ?",
+    const since = await session.rows<[number, number | null]>(
+      "SELECT COUNT(*), MAX(id) FROM RouteChange WHERE id > ?",
       [this.#routeChangeId],
     );
     const [count, lastId] = since[0]!;
     const pending = count !== this.#changeRows || (this.foreignMoved && !this.#settled);
     await session.run(
       `UPDATE lars_state SET revision = ?, route_version = ${routeVersion}, route_change_id = ?, foreign_pending = ? WHERE id = 1`,
-      [this.#revision, Math.max(this.#routeChangeId, lastId), pending ? 1 : 0],
+      [this.#revision, lastId ?? this.#routeChangeId, pending ? 1 : 0],
     );
   }
 }
