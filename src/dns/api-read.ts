@@ -245,7 +245,7 @@ async function waitForChange(
   wait: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const { clock, watch } = api.deps;
+  const { clock, watch, routes, maxAgeMs } = api.deps;
   const waitMs = parseDuration(wait);
   if (waitMs === undefined)
     throw new ProblemError(400, `wait is ${JSON.stringify(wait.slice(0, 64))}; expected a time like 30s or 500ms`);
@@ -256,9 +256,9 @@ async function waitForChange(
     if ((api.replica.route(key.modid, key.cmdid)?.revision ?? 0) > revision) return;
     const leftMs = deadlineMs - clock.nowMs();
     if (leftMs <= 0 || signal.aborted) return;
-    const outcome = await watch.next(key, leftMs, signal);
+    const outcome = await watch.next(key, Math.min(leftMs, maxAgeMs ?? leftMs), signal);
     if (outcome === "full") throw unavailable("too many callers wait for changes already; try again later or poll");
-    if (!outcome) return;
+    if (maxAgeMs !== undefined) await routes.freshen(maxAgeMs);
   }
 }
 
@@ -306,6 +306,7 @@ function stream(
       open = false;
       wake?.();
     });
+    let wroteAtMs = deps.clock.nowMs();
     try {
       while (open) {
         // In the order of their revisions, so that the last id seen is one to resume from.
@@ -317,17 +318,21 @@ function stream(
             id: String(route.revision),
             data: JSON.stringify(routeJson(api, route)),
           });
+          wroteAtMs = deps.clock.nowMs();
         }
         if (owed.size > 0 || !open) continue;
         const woken = await new Promise<boolean>((resolve) => {
-          const timer = setTimeout(() => resolve(false), STREAM_PING_MS);
+          const timer = setTimeout(() => resolve(false), Math.min(STREAM_PING_MS, deps.maxAgeMs ?? STREAM_PING_MS));
           wake = () => {
             clearTimeout(timer);
             resolve(true);
           };
         });
         wake = undefined;
-        if (!woken && open) await sse.write(": still here\n\n");
+        if (deps.maxAgeMs !== undefined) await deps.routes.freshen(deps.maxAgeMs);
+        if (woken || !open || owed.size > 0 || deps.clock.nowMs() - wroteAtMs < STREAM_PING_MS) continue;
+        await sse.write(": still here\n\n");
+        wroteAtMs = deps.clock.nowMs();
       }
     } finally {
       deps.watch.drop(waiter);

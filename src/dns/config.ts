@@ -24,7 +24,7 @@ export const dnsConfig = defineConfig("dns", {
       }),
       max_connections: key(z.int().min(1).max(100_000), {
         doc: "Agents connected at once; further ones are closed at once and counted.",
-        default: 4096,
+        default: 20_000,
         unit: "connections",
         cost: "a file descriptor and some memory each",
       }),

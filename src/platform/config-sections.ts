@@ -85,9 +85,13 @@ export const authSection = {
       reload: true,
     }),
     admin_token: key(
-      z.union([z.literal(""), z.string().min(16).max(256)]).meta({ description: "empty, or 16 to 256 characters" }),
+      z
+        .string()
+        .max(256)
+        .regex(/^[\x21-\x7e]*$/)
+        .meta({ description: "empty, or up to 256 printable characters without spaces" }),
       {
-        doc: "The first admin token. Empty: the process makes one when there is none, and prints it once.",
+        doc: "The first admin token. Empty: the process makes one when there is none, and prints it once. Choose a long random one.",
         default: "",
         secret: true,
         env: "LARS_ADMIN_TOKEN",

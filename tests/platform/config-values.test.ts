@@ -156,8 +156,8 @@ describe("a wrong configuration is refused with one line: where, key, given, all
   });
 
   test("a secret is never repeated, a URL loses its password", () => {
-    expect(refusal(dnsConfig, '[auth]\nadmin_token = "hunter2"')).toBe(
-      "conf/x.toml: auth.admin_token is a secret of 7 characters; allowed: empty, or 16 to 256 characters",
+    expect(refusal(dnsConfig, '[auth]\nadmin_token = "hunter two"')).toBe(
+      "conf/x.toml: auth.admin_token is a secret of 10 characters; allowed: empty, or up to 256 printable characters without spaces",
     );
     for (const url of [
       "mysql//root:hunter2@h/db",

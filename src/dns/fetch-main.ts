@@ -1,0 +1,60 @@
+// The dns service's HTTP API as a fetch handler, for any runtime that has fetch and Node's sockets (Node, Deno,
+// serverless platforms). There is no poller and no TCP service: a request that comes looks at the database first when
+// that was not done recently, and a caller that waits for a change keeps looking.
+import { Access } from "../auth/access.ts";
+import { systemClock } from "../platform/clock.ts";
+import { type Environment, resolveConfig } from "../platform/config-values.ts";
+import { createLog } from "../platform/log-output.ts";
+import { createMetrics } from "../platform/metrics.ts";
+import { openPortableDatabase } from "../store/portable.ts";
+import { makeApp } from "./app.ts";
+import { dnsConfig } from "./config.ts";
+import { RouteReplica } from "./route-replica.ts";
+import { RouteService } from "./route-service.ts";
+import { RouteWatch } from "./route-watch.ts";
+
+const MAX_WATCHES = 10_000;
+
+export interface FetchHandler {
+  fetch(request: Request): Promise<Response>;
+  close(): Promise<void>;
+}
+
+/**
+ * `env`: LARS_DATABASE_URL (mysql://…), LARS_ADMIN_TOKEN and any LARS_DNS__<SECTION>__<KEY>. Reads need a token unless
+ * LARS_DNS__AUTH__ANONYMOUS_READ is "true": where such a handler listens is not for it to know.
+ * @throws Error when the environment is not valid
+ */
+export async function createHandler(env: Environment): Promise<FetchHandler> {
+  const resolved = resolveConfig(dnsConfig, { file: "environment", values: {}, env });
+  if (!resolved.ok) throw new Error(resolved.message);
+  const { config } = resolved;
+  const log = createLog({ process: "dns", ...config.log });
+  const database = await openPortableDatabase(config.database.url, {
+    connections: config.database.pool_size,
+    connectTimeoutMs: config.database.connect_timeout_ms,
+    queryTimeoutMs: config.database.query_timeout_ms,
+  });
+  const watch = new RouteWatch(MAX_WATCHES);
+  const routes = new RouteService({
+    store: database.routes,
+    replica: new RouteReplica(),
+    clock: systemClock,
+    log: log.with({ component: "routes" }),
+    fullReloadIntervalMs: () => config.routes.full_reload_interval_s * 1000,
+  });
+  routes.onChange((changed) => watch.notify(changed));
+  const app = makeApp({
+    routes,
+    watch,
+    store: database.routes,
+    access: new Access(database.tokens, config.auth.admin_token, systemClock),
+    anonymousRead: () => config.auth.anonymous_read === true,
+    agents: () => [],
+    maxAgeMs: config.routes.poll_interval_ms,
+    log: log.with({ component: "http" }),
+    metrics: createMetrics("dns"),
+    clock: systemClock,
+  });
+  return { fetch: async (request) => await app.fetch(request), close: () => database.close() };
+}

@@ -1,0 +1,63 @@
+// The report service as a fetch handler, for any runtime that has fetch and Node's sockets. Agents speak TCP to a report
+// process; here reports come as JSON and are durable when they are answered, so nothing is left to flush at the end.
+import { Access } from "../auth/access.ts";
+import { systemClock } from "../platform/clock.ts";
+import { type Environment, resolveConfig } from "../platform/config-values.ts";
+import { createLog } from "../platform/log-output.ts";
+import { createMetrics } from "../platform/metrics.ts";
+import { openPortableDatabase } from "../store/portable.ts";
+import { makeApp } from "./app.ts";
+import { reportConfig } from "./config.ts";
+import { Intake } from "./intake.ts";
+
+const CLOSE_MS = 5000;
+
+export interface FetchHandler {
+  fetch(request: Request): Promise<Response>;
+  close(): Promise<void>;
+}
+
+/**
+ * `env`: LARS_DATABASE_URL (mysql://…), LARS_ADMIN_TOKEN and any LARS_REPORT__<SECTION>__<KEY>. Reads need a token unless
+ * LARS_REPORT__AUTH__ANONYMOUS_READ is "true".
+ * @throws Error when the environment is not valid
+ */
+export async function createHandler(env: Environment): Promise<FetchHandler> {
+  const resolved = resolveConfig(reportConfig, { file: "environment", values: {}, env });
+  if (!resolved.ok) throw new Error(resolved.message);
+  const { config } = resolved;
+  const log = createLog({ process: "report", ...config.log });
+  const database = await openPortableDatabase(config.database.url, {
+    connections: config.database.pool_size,
+    connectTimeoutMs: config.database.connect_timeout_ms,
+    queryTimeoutMs: config.database.query_timeout_ms,
+  });
+  const intake = new Intake({
+    store: database.reports,
+    clock: systemClock,
+    log: log.with({ component: "intake" }),
+    random: Math.random,
+    maxRows: config.queue.max_rows,
+    batchRows: () => config.queue.batch_rows,
+    flushIntervalMs: () => config.queue.flush_interval_ms,
+  });
+  const access = new Access(database.tokens, config.auth.admin_token, systemClock);
+  const app = makeApp({
+    store: database.reports,
+    intake,
+    admitReader: async (authorization) => {
+      if (config.auth.anonymous_read !== true) await access.require(authorization);
+    },
+    log: log.with({ component: "http" }),
+    metrics: createMetrics("report"),
+    clock: systemClock,
+    ready: () => undefined,
+  });
+  return {
+    fetch: async (request) => await app.fetch(request),
+    async close() {
+      await intake.stop(CLOSE_MS);
+      await database.close();
+    },
+  };
+}
