@@ -350,13 +350,16 @@ export function routeStoreContract(name: string, make: MakeDatabase, timeout = 2
       ]);
       expect(await database.sql("SELECT cmdid, content FROM CmdIDConfig")).toEqual([[1, "get"]]);
       expect(await adopt(routes)).toBe(0);
+      await commit(routes, { action: "put-names", names: [{ scope: "modid", id: -1, name: "minus 🙃" }] });
+      expect(await scalar(database, "SELECT content FROM ModIDConfig WHERE modid = 4294967295")).toBe("minus 🙃");
+      expect(await scalar(database, "SELECT COUNT(*) FROM ModIDConfig")).toBe(3);
       await database.sql("UPDATE CmdIDConfig SET content = 'put'", "DELETE FROM ModIDConfig WHERE modid = 1");
       expect(await adopt(routes)).toBe(2);
       const now = await readAll(routes);
       expect([now.name("modid", 1), now.name("modid", 2), now.name("modid", -1), now.name("cmdid", 1)]).toEqual([
         "",
         "",
-        "minus 🙂",
+        "minus 🙃",
         "put",
       ]);
     });
@@ -476,6 +479,20 @@ export function routeStoreContract(name: string, make: MakeDatabase, timeout = 2
         expect(await scalar(database, "SELECT COUNT(*) FROM lars_host")).toBe(0);
       },
       timeout * 3,
+    );
+
+    test(
+      "more modules than a page holds are each read once",
+      async () => {
+        const { routes } = await fresh();
+        const content = Array.from({ length: 20_050 }, (_, i) => ({ modid: i % 3, cmdid: i, name: "n", hosts: [] }));
+        await commit(routes, { action: "import", routes: content, names: [], replace: false });
+        const delta = await routes.readSince(0);
+        expect(delta.routes).toHaveLength(20_050);
+        expect(new Set(delta.routes.map(({ cmdid }) => cmdid)).size).toBe(20_050);
+        expect((await routes.readSince(SECONDS - 1)).routes).toHaveLength(20_050);
+      },
+      timeout,
     );
 
     test(
