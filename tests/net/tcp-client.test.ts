@@ -49,27 +49,47 @@ function deadPort(): number {
   return port;
 }
 
-/** A listener whose queue is full: the kernel drops every further SYN, so that a connect neither succeeds nor fails. */
-async function silentPort(): Promise<number> {
+interface SilentServer {
+  readonly port: number;
+  /** Accepts one connection that waits; true when it turns out to be closed by the client. */
+  acceptClosed(): boolean;
+}
+
+/**
+ * A listener whose queue is full: the kernel drops every further SYN, so that a connect neither succeeds nor fails until
+ * something is accepted.
+ */
+async function silentServer(): Promise<SilentServer> {
   const int = "i32" as const;
   const { symbols: c } = dlopen("libc.so.6", {
     socket: { args: [int, int, int], returns: int },
     bind: { args: [int, "ptr", int], returns: int },
     listen: { args: [int, int], returns: int },
+    accept: { args: [int, "ptr", "ptr"], returns: int },
+    recv: { args: [int, "ptr", "usize", int], returns: "isize" },
     getsockname: { args: [int, "ptr", "ptr"], returns: int },
     close: { args: [int], returns: int },
   });
-  const fd = c.socket(2, 1, 0);
-  const address = new Uint8Array([2, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+  const [AF_INET, SOCK_STREAM, SOCK_NONBLOCK, MSG_DONTWAIT] = [2, 1, 0o4000, 0x40];
+  const fd = c.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  const address = new Uint8Array([AF_INET, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
   expect([c.bind(fd, ptr(address), 16), c.listen(fd, 0)]).toEqual([0, 0]);
   c.getsockname(fd, ptr(address), ptr(new Uint32Array([16])));
   const port = address[2]! * 256 + address[3]!;
   const filler = await Bun.connect({ hostname: "127.0.0.1", port, socket: { data: () => {}, error: () => {} } });
+  const accepted: number[] = [];
   cleanups.push(() => {
     filler.terminate();
-    c.close(fd);
+    for (const open of [fd, ...accepted]) c.close(open);
   });
-  return port;
+  return {
+    port,
+    acceptClosed() {
+      const connection = c.accept(fd, null, null);
+      if (connection >= 0) accepted.push(connection);
+      return accepted.some((open) => Number(c.recv(open, ptr(new Uint8Array(1)), 1, MSG_DONTWAIT)) === 0);
+    },
+  };
 }
 
 interface Probe {
@@ -258,12 +278,18 @@ describe("pauses between tries", () => {
   });
 
   test("a try that neither succeeds nor fails is given up after its time and the next address taken", async () => {
-    const [silent, server] = [await silentPort(), serve()];
-    const { client, lines } = connect([local(silent), local(server.port)], { random: () => 0, connectTimeoutMs: 50 });
+    const [silent, server] = [await silentServer(), serve()];
+    const { client, events, lines } = connect([local(silent.port), local(server.port)], {
+      random: () => 0,
+      connectTimeoutMs: 50,
+    });
     await until(() => client.connected);
     expect(client.server).toBe(`127.0.0.1:${server.port}`);
     expect(client.counters).toMatchObject({ attempts: 2, failedAttempts: 1, connects: 1 });
     expect(lines).toEqual([`connected to 127.0.0.1:${server.port}`]);
+    // The kernel goes on trying for a while. When the try succeeds after all, it is closed and nobody hears of it.
+    await until(() => silent.acceptClosed());
+    expect([events, client.counters.connects]).toEqual([["open"], 1]);
   });
 });
 
@@ -355,7 +381,7 @@ describe("stop", () => {
 
   test("while trying or pausing ends it: no callback comes any more", async () => {
     const dead = deadPort();
-    const trying = connect([local(await silentPort())]);
+    const trying = connect([local((await silentServer()).port)]);
     const pausing = connect([local(dead)], { backoff: { baseMs: 60_000, maxMs: 60_000 } });
     await until(() => trying.client.counters.attempts === 1 && pausing.client.counters.failedAttempts === 1);
     trying.client.stop();

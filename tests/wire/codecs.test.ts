@@ -437,6 +437,14 @@ describe("the wire's odd corners", () => {
     expect(response.seq).toBe(0);
   });
 
+  test("a tag of more than 5 bytes, of field 0 or above 32 bits is refused", () => {
+    expect(read("8880808000" + "02")).toBe(true);
+    expect(response.seq).toBe(2);
+    expect(read("888080808000" + "02")).toBe(false);
+    expect(read("8880808010" + "02")).toBe(false);
+    expect(read("0002")).toBe(false);
+  });
+
   test("a GetHostResponse without a host and with retcode 0 cannot be written", () => {
     expect(() => host.encodeGetHostFailure(out, 0, 1, 2, 3, 0)).toThrow(/retcode/);
   });
