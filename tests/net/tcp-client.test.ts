@@ -66,7 +66,7 @@ async function silentServer(): Promise<SilentServer> {
     bind: { args: [int, "ptr", int], returns: int },
     listen: { args: [int, int], returns: int },
     accept: { args: [int, "ptr", "ptr"], returns: int },
-    recv: { args: [int, "ptr", "usize", int], returns: "isize" },
+    recv: { args: [int, "ptr", "usize", int], returns: "i64" },
     getsockname: { args: [int, "ptr", "ptr"], returns: int },
     close: { args: [int], returns: int },
   });
