@@ -81,12 +81,13 @@ export class CallStatistics {
     }
     const entry = this.#size;
     const offset = entry % BLOCK_ENTRIES;
-    if (offset === 0) {
-      const block = newBlock();
+    // A predecessor may have died between making a block and using it: then it is there already.
+    let block = this.#blocks[(entry / BLOCK_ENTRIES) | 0];
+    if (block === undefined) {
+      block = newBlock();
       this.#blocks.push(block);
       this.#onBlock(block);
     }
-    const block = this.#blocks[this.#blocks.length - 1]!;
     block[MODID * BLOCK_ENTRIES + offset] = modid;
     block[CMDID * BLOCK_ENTRIES + offset] = cmdid;
     block[IP * BLOCK_ENTRIES + offset] = ip;

@@ -158,7 +158,9 @@ function planImport(view: RouteView, change: Extract<RouteChange, { action: "imp
     wanted.set(
       route.modid,
       route.cmdid,
-      earlier === undefined ? route : { ...route, hosts: [...earlier.hosts, ...route.hosts] },
+      earlier === undefined
+        ? route
+        : { ...route, name: route.name ?? earlier.name, hosts: [...earlier.hosts, ...route.hosts] },
     );
   }
   const names = [...change.names];
