@@ -106,7 +106,7 @@ export class RouteSource {
     if (!this.#connected) return;
     const nowMs = this.#options.nowMs();
     for (const wanted of this.#toAsk) {
-      // Not taken: `onDrain` goes on from here.
+      // Full, or not taken: `onDrain` goes on from here. A request sent twice is answered twice, no more.
       if (!this.#send(MSG_GET_ROUTE_REQUEST, wanted.modid, wanted.cmdid)) return;
       this.#toAsk.delete(wanted);
       wanted.askedAtMs = nowMs;
@@ -115,7 +115,7 @@ export class RouteSource {
     }
   }
 
-  /** False: the connection did not take it. */
+  /** False: the connection is full now, or did not take it. */
   #send(msgid: number, modid: number, cmdid: number): boolean {
     const bytes = new Uint8Array(HEADER_BYTES + GET_ROUTE_REQUEST_BYTES);
     const end = sealFrame(bytes, 0, msgid, encodeGetRouteRequest(bytes, HEADER_BYTES, modid, cmdid));

@@ -21,6 +21,7 @@ import {
 import type { CallStatistics } from "../core/call-statistics.ts";
 import { ModuleMap } from "../core/module-key.ts";
 import { counterIndex, type ShardCounters } from "./shard-counters.ts";
+import { WaitQueue } from "./wait-queue.ts";
 
 /** A route as it came from the dns service or the snapshot. No hosts: there is no such module. Revision 0: not told. */
 export interface RouteUpdate {
@@ -61,7 +62,6 @@ export interface Waiter {
 
 interface Waiting {
   readonly module: Module;
-  readonly deadlineMs: number;
   waiter: Waiter | undefined;
 }
 
@@ -121,9 +121,7 @@ export class ShardModules {
   readonly #modules = new ModuleMap<Module>();
   /** Resolving and unknown ones, oldest first. */
   readonly #doubtful = new Set<Module>();
-  /** All waiting requests, soonest deadline first (they all wait equally long). */
-  #queue: Waiting[] = [];
-  #queueHead = 0;
+  readonly #queue = new WaitQueue<Waiting>();
   #newTokens: number;
   #newTokensAtMs = 0;
   readonly #counters: Float64Array;
@@ -243,10 +241,10 @@ export class ShardModules {
       this.#counters[WAITING_FULL]! += 1;
       return false;
     }
-    const waiting: Waiting = { module, deadlineMs: nowMs + this.limits.resolveTimeoutMs, waiter };
+    const waiting: Waiting = { module, waiter };
     module.waiting.push(waiting);
     module.unsettled++;
-    this.#queue.push(waiting);
+    this.#queue.push(waiting, nowMs + this.limits.resolveTimeoutMs);
     this.#counters[WAITING]! += 1;
     this.#counters[WAITED]! += 1;
     return true;
@@ -254,14 +252,11 @@ export class ShardModules {
 
   /** Settles the requests whose time is up and drops modules out of use. To be called every few milliseconds. */
   tick(nowMs: number): void {
-    while (this.#queueHead < this.#queue.length && this.#queue[this.#queueHead]!.deadlineMs <= nowMs) {
-      const waiting = this.#queue[this.#queueHead++]!;
+    for (;;) {
+      const waiting = this.#queue.takeDue(nowMs);
+      if (waiting === undefined) return;
       if (waiting.waiter !== undefined) this.#counters[WAIT_TIMEOUTS]! += 1;
       this.#settle(waiting, nowMs);
-    }
-    if (this.#queueHead === this.#queue.length && this.#queueHead > 0) {
-      this.#queue = [];
-      this.#queueHead = 0;
     }
   }
 

@@ -33,6 +33,9 @@ class ShardWorker {
   #tickedAtMs = 0;
   #forgotAtMs = performance.now();
   #sinceClockCheck = 0;
+  /** By workers that this one succeeds; a socket counts from zero. */
+  readonly #sentBefore: number;
+  readonly #sendErrorsBefore: number;
   readonly #timer: Timer;
   readonly #direct = {
     reply: (bytes: Uint8Array, length: number, port: number, address: string): void => {
@@ -43,6 +46,8 @@ class ShardWorker {
   constructor(start: ShardStart) {
     this.#settings = start.settings;
     this.#counters = new ShardCounters(start.counters);
+    this.#sentBefore = this.#counters.read("sent");
+    this.#sendErrorsBefore = this.#counters.read("send_errors");
     const statistics = new CallStatistics(
       start.maxStatisticsEntries,
       (block) => post({ type: "block", block }),
@@ -104,8 +109,8 @@ class ShardWorker {
       this.#modules.forgetIdle(nowMs);
     }
     const { values } = this.#counters;
-    values[SENT] = this.#socket?.counters.out ?? 0;
-    values[SEND_ERRORS] = this.#socket?.counters.sendErrors ?? 0;
+    values[SENT] = this.#sentBefore + (this.#socket?.counters.out ?? 0);
+    values[SEND_ERRORS] = this.#sendErrorsBefore + (this.#socket?.counters.sendErrors ?? 0);
   }
 
   handle(message: Exclude<ToShard, ShardStart>): void {

@@ -7,6 +7,7 @@ import { RESOLVING, SHEDDING, UNKNOWN } from "../core/balancer.ts";
 import { hashBytes } from "../core/hash.ts";
 import { shardOf } from "../core/shard-map.ts";
 import {
+  DROP_LENGTH_MISMATCH,
   DROP_TOO_SHORT,
   datagramFrame,
   HEADER_BYTES,
@@ -89,7 +90,8 @@ export class Shard {
         this.#handleGetRoute(datagram, sink, port, address, nowMs);
         return;
       default: {
-        const reason = msgid >= 0 ? UNKNOWN_ID : msgid === DROP_TOO_SHORT ? TOO_SHORT : LENGTH_MISMATCH;
+        const reason =
+          msgid === DROP_TOO_SHORT ? TOO_SHORT : msgid === DROP_LENGTH_MISMATCH ? LENGTH_MISMATCH : UNKNOWN_ID;
         this.#counters[reason]! += 1;
       }
     }

@@ -93,7 +93,7 @@ export class StatusReporter {
   #send(): void {
     for (const { modid, cmdid, hosts } of [...this.#unsent.values()]) {
       for (let from = 0; from < hosts.length; from += MAX_RESULTS_PER_FRAME) {
-        // Not taken: `onDrain` sends the module again, whole; what arrives twice counts once.
+        // Full, or not taken: `onDrain` sends the module again, whole; what arrives twice counts once.
         if (!this.#sendFrame(modid, cmdid, hosts.slice(from, from + MAX_RESULTS_PER_FRAME))) return;
       }
       this.#unsent.delete(modid, cmdid);

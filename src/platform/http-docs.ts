@@ -1,9 +1,16 @@
 // Documentation that works offline and under a strict content security policy: /openapi.json is made from the routes, and
 // /docs is a page of our own that reads it. Script and style are separate same-origin files; nothing is fetched elsewhere.
-import type { HttpApp, HttpAppOptions } from "./http-app.ts";
+import type { OpenAPIHono } from "@hono/zod-openapi";
+import type { Env } from "hono";
 import { DOCS_PAGE, DOCS_SCRIPT, DOCS_STYLE } from "./http-docs-page.ts";
 
-export function addDocs(app: HttpApp, options: Pick<HttpAppOptions, "title" | "version" | "description">): void {
+export interface DocumentedService {
+  readonly title: string;
+  readonly version: string;
+  readonly description: string;
+}
+
+export function addDocs<E extends Env>(app: OpenAPIHono<E>, options: DocumentedService): void {
   // Made at the first request, when all routes are there; they cannot change after it.
   let document: string | undefined;
   app.get("/openapi.json", (c) => {

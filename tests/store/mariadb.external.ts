@@ -5,6 +5,7 @@ import { createConnection } from "mysql2/promise";
 import type { Database, DatabaseOptions } from "../../src/store/database.ts";
 import { openDatabase } from "../../src/store/open.ts";
 import { StoreUnavailable } from "../../src/store/route-store.ts";
+import { eventually } from "../support/eventually.ts";
 import { type Mariadb, sharedMariadb } from "../support/mariadb.ts";
 import { reportStoreContract } from "./report-store.contract.ts";
 import { routeStoreContract } from "./route-store.contract.ts";
@@ -33,19 +34,6 @@ async function make(): Promise<TestDatabase & { name: string; url: string }> {
 routeStoreContract("MariaDB", make, 60_000);
 tokenStoreContract("MariaDB", make);
 reportStoreContract("MariaDB", make, 60_000);
-
-/** Tries until it works; the store's own errors are what is waited out. */
-async function eventually<T>(work: () => Promise<T>, deadlineMs = 10_000): Promise<T> {
-  const deadline = Date.now() + deadlineMs;
-  for (;;) {
-    try {
-      return await work();
-    } catch (error) {
-      if (!(error instanceof StoreUnavailable) || Date.now() > deadline) throw error;
-      await Bun.sleep(20);
-    }
-  }
-}
 
 async function withStore<T>(url: string, options: DatabaseOptions, work: (store: Database) => Promise<T>): Promise<T> {
   const store = await openDatabase(url, options);
@@ -253,7 +241,7 @@ describe("MariaDB", () => {
       ).flat();
       expect(ids).toHaveLength(4);
       await mariadb.sql(name, ...ids.map((id) => `KILL ${id}`));
-      for (let i = 0; i < 10; i++) await eventually(() => store.routes.head(), 1_000);
+      for (let i = 0; i < 10; i++) await eventually(() => store.routes.head(), { timeoutMs: 1_000 });
       expect(await Promise.all([1, 2, 3, 4, 5, 6].map(() => store.routes.head()))).toHaveLength(6);
     });
   });
