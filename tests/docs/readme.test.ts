@@ -1,0 +1,185 @@
+// The README is run: what it tells a newcomer to type is typed, against `bun run up` on other ports. A line that stopped
+// working, a table that fell behind and a path that moved are failures here.
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import packageJson from "../../package.json" with { type: "json" };
+import { eventually } from "../support/eventually.ts";
+import { freePorts, PROJECT_ROOT, temporaryFolder } from "../support/lars-processes.ts";
+import { withTables } from "./config-table.ts";
+
+const read = (file: string): Promise<string> => Bun.file(join(PROJECT_ROOT, file)).text();
+const readme = await read("README.md");
+
+function blocks(language: string): string[] {
+  return [...readme.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)]
+    .filter((match) => match[1] === language)
+    .map((m) => m[2]!);
+}
+
+/** What the system is told in the environment; without what the shell around the test may have set. */
+function environment(extra: Readonly<Record<string, string>>): Record<string, string | undefined> {
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("LARS_"));
+  return { ...Object.fromEntries(inherited), PYTHONDONTWRITEBYTECODE: "1", ...extra };
+}
+
+async function run(
+  command: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  stdin = "",
+): Promise<string> {
+  if (Bun.which(command[0]!) === null)
+    throw new Error(`${command[0]} is not installed, and the README's lines need it`);
+  const child = Bun.spawn([...command], {
+    cwd: PROJECT_ROOT,
+    env: environment(env),
+    stdin: Buffer.from(stdin),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const texts = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  if ((await child.exited) !== 0)
+    throw new Error(`${command.join(" ")}\n${stdin}\nended with ${child.exitCode}:\n${texts.join("\n")}`);
+  return texts[0];
+}
+
+describe("what the README says to type", () => {
+  let up: Bun.Subprocess<"ignore", "pipe", "inherit">;
+  let output = "";
+  /** Default port to the one that is used here. */
+  const ports = new Map<number, number>();
+  const folder = temporaryFolder("readme");
+
+  function moved(text: string): string {
+    return text.replace(/\b(77(78|79|80|81)|888[08])\b/g, (port) => String(ports.get(Number(port))));
+  }
+
+  beforeAll(async () => {
+    const first = await freePorts(8);
+    [7778, 7780, 7779, 7781, 8880, 8888].forEach((port, i) => {
+      ports.set(port, first + i);
+    });
+    const at = (port: number) => String(ports.get(port));
+    up = Bun.spawn([process.execPath, "run", "up"], {
+      cwd: PROJECT_ROOT,
+      env: environment({
+        LARS_DATA_DIR: folder,
+        LARS_DNS__TCP__PORT: at(7778),
+        LARS_DNS__HTTP__PORT: at(7780),
+        LARS_REPORT__TCP__PORT: at(7779),
+        LARS_REPORT__HTTP__PORT: at(7781),
+        LARS_AGENT__HTTP__PORT: at(8880),
+        LARS_AGENT__UDP__PORT: at(8888),
+        LARS_AGENT__DNSSERVER__ADDRESSES: `127.0.0.1:${at(7778)}`,
+        LARS_AGENT__REPORTER__ADDRESSES: `127.0.0.1:${at(7779)}`,
+      }),
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "inherit",
+    });
+    process.on("exit", () => up.kill("SIGTERM"));
+    void (async () => {
+      const decoder = new TextDecoder();
+      for await (const chunk of up.stdout) output += decoder.decode(chunk, { stream: true });
+    })();
+    await eventually(() => expect(output).toContain("Ctrl-C stops everything"), { timeoutMs: 20_000 });
+  }, 30_000);
+
+  afterAll(async () => {
+    up.kill("SIGINT");
+    expect(await up.exited).toBe(0);
+  });
+
+  test("its first three curl lines are those that `bun run up` prints", () => {
+    const printed = [...output.matchAll(/^ {2}(curl .*)$/gm)].map((match) => match[1]!);
+    expect(printed).toHaveLength(3);
+    expect(blocks("sh").flatMap((block) => moved(block).split("\n"))).toEqual(expect.arrayContaining(printed));
+    const [first] = blocks("sh").filter((block) => block.includes("curl"));
+    expect(moved(first!).trim().split("\n")).toEqual(printed);
+  });
+
+  test("its curl lines answer, in the order of the page", async () => {
+    const token = /^ {2}(lars_\S+)$/m.exec(output)?.[1];
+    expect(token).toBeDefined();
+    const lines = blocks("sh").flatMap((block) =>
+      moved(block)
+        .split("\n")
+        .filter((line) => line.startsWith("curl")),
+    );
+    expect(lines.length).toBeGreaterThanOrEqual(8);
+    const answers: unknown[] = [];
+    for (const line of lines) {
+      const text = await run(["bash", "-c", line.replace(/^curl/, "curl -sS --fail-with-body")], { TOKEN: token! });
+      answers.push(text === "" ? undefined : JSON.parse(text));
+    }
+    const changes = answers.at(-1) as { changes: { action: string }[] };
+    expect(changes.changes.map(({ action }) => action)).toEqual(["import", "put-route", "set-host"]);
+  }, 30_000);
+
+  test("its Python callers call a host and report it", async () => {
+    const snippets = blocks("python");
+    expect(snippets).toHaveLength(2);
+    for (const snippet of snippets) {
+      expect(await run(["python3", "-"], {}, moved(snippet))).toMatch(/^called 127\.0\.0\.1:900[123]\n$/);
+    }
+  });
+
+  test("its Java caller, put into a main method, calls a host and reports it", async () => {
+    const [snippet, ...more] = blocks("java");
+    expect(more).toEqual([]);
+    const main = join(folder, "Main.java");
+    await Bun.write(
+      main,
+      `class Main { public static void main(String[] a) throws Exception {\n${moved(snippet!)}} }\n`,
+    );
+    await run(["javac", "-d", folder, "examples/java/LarsUdp.java", main]);
+    expect(await run(["java", "-cp", folder, "Main"])).toMatch(/^called 127\.0\.0\.1:900[123]\n$/);
+  }, 30_000);
+
+  test("the example programs it starts count what they do", async () => {
+    const lines = blocks("sh").flatMap((block) => block.split("\n").filter((line) => /^(python3|java) /.test(line)));
+    expect(lines).toHaveLength(2);
+    const agent = `--agent 127.0.0.1:${ports.get(8888)}`;
+    for (const line of lines) {
+      expect(await run(["bash", "-c", `${line} ${agent}`])).toMatch(
+        /^1000 picks in [\s\S]*127\.0\.0\.1:9001: 0 ok, \d+ failed/,
+      );
+    }
+  }, 30_000);
+});
+
+test("the README has the two commands of the project, with the Bun version of package.json", () => {
+  const install = `npx -y bun@${packageJson.devDependencies.bun} install --frozen-lockfile`;
+  expect(blocks("sh")[0]).toBe(`${install} && npx bun run up\n`);
+  expect(blocks("sh").at(-1)).toBe(`${install} && npx bun run test:all\n`);
+});
+
+test("every `bun run` script that a document names exists", async () => {
+  const texts = await Promise.all(
+    ["README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/MIGRATION.md"].map(read),
+  );
+  const named = new Set(
+    texts.flatMap((text) => [...text.matchAll(/`(?:npx )?bun run ([\w:]+)/g)].map((match) => match[1]!)),
+  );
+  expect(named.size).toBeGreaterThan(3);
+  expect([...named].filter((name) => !Object.hasOwn(packageJson.scripts, name))).toEqual([]);
+});
+
+test("the README's configuration tables are those of the schemas (`bun tests/docs/config-table.ts` writes them)", () => {
+  expect(readme).toBe(withTables(readme));
+});
+
+test("every file and folder that a document names or links to exists", async () => {
+  const documents = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/ARCHITECTURE.md", "docs/MIGRATION.md"];
+  const missing: string[] = [];
+  for (const document of documents) {
+    const text = await read(document);
+    const named = [...text.matchAll(/`((?:src|tests|conf|drizzle|proto|examples|docs|\.ci)\/[\w./-]*)`/g)].map(
+      (m) => m[1]!,
+    );
+    const linked = [...text.matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map((m) => join(document, "..", m[1]!));
+    for (const path of [...named, ...linked])
+      if (!existsSync(join(PROJECT_ROOT, path))) missing.push(`${document}: ${path}`);
+  }
+  expect(missing).toEqual([]);
+});
