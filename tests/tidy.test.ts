@@ -54,7 +54,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   agent: ["core", "wire", "net", "platform"],
   client: ["core", "wire", "net"],
   console: ["core"],
-  cli: ["core", "platform", "store", "auth", "dns", "report", "agent"],
+  cli: ["core", "platform", "store"],
   up: ["core", "platform", "store", "auth", "dns", "report", "agent"],
 };
 

@@ -9,9 +9,11 @@ import { exposeEvents } from "../platform/event-counts.ts";
 import { serveHttp } from "../platform/http-serve.ts";
 import { createLog } from "../platform/log-output.ts";
 import { createMetrics } from "../platform/metrics.ts";
+import { watchParent } from "../platform/parent-watch.ts";
 import { addProcessMetrics } from "../platform/process-metrics.ts";
 import { projectPath } from "../platform/project-paths.ts";
 import { createShutdown } from "../platform/shutdown.ts";
+import { startOrExit } from "../platform/start-or-exit.ts";
 import { version } from "../platform/version.ts";
 import { makeApp } from "./app.ts";
 import { agentConfig } from "./config.ts";
@@ -39,6 +41,10 @@ const metrics = createMetrics("agent");
 addProcessMetrics(metrics);
 const shutdown = createShutdown({ log, metrics });
 const clock = systemClock;
+shutdown.onShutdown(
+  "parent watch",
+  watchParent(process.env, () => void shutdown.shutdown("the parent process is gone")),
+);
 
 function parseAddresses(texts: readonly string[]): readonly ServerAddress[] {
   return texts.map((text) => {
@@ -77,7 +83,7 @@ const pool = new ShardPool({
     book.forget(modid, cmdid);
   },
 });
-await pool.start();
+await startOrExit("agent", () => pool.start());
 shutdown.onShutdown("snapshot", () => book.save());
 
 const dnsLog = log.with({ component: "dns-client" });
@@ -154,7 +160,9 @@ const app = makeApp({
     return undefined;
   },
 });
-const http = serveHttp({ hostname: config.http.host, port: config.http.port, app, maxBodyBytes: MAX_BODY_BYTES });
+const http = await startOrExit("agent", () =>
+  serveHttp({ hostname: config.http.host, port: config.http.port, app, maxBodyBytes: MAX_BODY_BYTES }),
+);
 shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
 
 const perShard = (value: (state: ReturnType<ShardPool["states"]>[number]) => number) => () =>

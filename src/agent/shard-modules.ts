@@ -164,6 +164,10 @@ export class ShardModules {
     return UNKNOWN;
   }
 
+  isKnown(modid: number, cmdid: number): boolean {
+    return this.#modules.get(modid, cmdid)?.state === "known";
+  }
+
   /** A known module's hosts, as the API's GetRoute is answered. */
   hosts(modid: number, cmdid: number, nowMs: number): readonly Host[] | typeof RESOLVING {
     const module = this.#modules.get(modid, cmdid);

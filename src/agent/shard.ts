@@ -152,7 +152,10 @@ export class Shard {
     this.report(modid, cmdid, report.ip, report.port, report.retcode === 0, report.latencyUs, nowMs);
   }
 
-  /** A call ended; counted whatever way it was told. False: no such host, and counted as a stranger. */
+  /**
+   * A call ended, whatever way that was told. A report for a module that is not known yet (the agent was restarted, or
+   * the pick came from a sibling) waits for the route as a pick would; one for a host nobody knows is a stranger's.
+   */
   report(
     modid: number,
     cmdid: number,
@@ -161,10 +164,20 @@ export class Shard {
     succeeded: boolean,
     latencyUs: number,
     nowMs: number,
-  ): boolean {
-    const known = this.modules.report(modid, cmdid, ip, port, succeeded, latencyUs, nowMs);
-    this.#counters[known ? REPORTS : STRANGERS]! += 1;
-    return known;
+  ): void {
+    if (this.modules.report(modid, cmdid, ip, port, succeeded, latencyUs, nowMs)) {
+      this.#counters[REPORTS]! += 1;
+      return;
+    }
+    const settle = (laterMs: number): void => {
+      const known = this.modules.report(modid, cmdid, ip, port, succeeded, latencyUs, laterMs);
+      this.#counters[known ? REPORTS : STRANGERS]! += 1;
+    };
+    if (this.modules.isKnown(modid, cmdid) || this.modules.hosts(modid, cmdid, nowMs) !== RESOLVING) {
+      this.#counters[STRANGERS]! += 1;
+    } else if (!this.modules.wait(modid, cmdid, { settle }, nowMs)) {
+      settle(nowMs);
+    }
   }
 
   #handleGetRoute(datagram: Uint8Array, sink: ReplySink, port: number, address: string, nowMs: number): void {

@@ -12,9 +12,11 @@ import { serveHttp } from "../platform/http-serve.ts";
 import { rateLimited } from "../platform/log.ts";
 import { createLog } from "../platform/log-output.ts";
 import { createMetrics } from "../platform/metrics.ts";
+import { watchParent } from "../platform/parent-watch.ts";
 import { addProcessMetrics } from "../platform/process-metrics.ts";
 import { databaseUrl } from "../platform/project-paths.ts";
 import { createShutdown } from "../platform/shutdown.ts";
+import { startOrExit } from "../platform/start-or-exit.ts";
 import { version } from "../platform/version.ts";
 import { openDatabase } from "../store/open.ts";
 import { openWhenReachable } from "../store/opening.ts";
@@ -37,12 +39,18 @@ const metrics = createMetrics("dns");
 addProcessMetrics(metrics);
 const shutdown = createShutdown({ log, metrics });
 const clock = systemClock;
+shutdown.onShutdown(
+  "parent watch",
+  watchParent(process.env, () => void shutdown.shutdown("the parent process is gone")),
+);
 
-const database = await openDatabase(databaseUrl(config), {
-  connections: config.database.pool_size,
-  connectTimeoutMs: config.database.connect_timeout_ms,
-  queryTimeoutMs: config.database.query_timeout_ms,
-});
+const database = await startOrExit("dns", () =>
+  openDatabase(databaseUrl(config), {
+    connections: config.database.pool_size,
+    connectTimeoutMs: config.database.connect_timeout_ms,
+    queryTimeoutMs: config.database.query_timeout_ms,
+  }),
+);
 shutdown.onShutdown("database", () => database.close());
 
 const replica = new RouteReplica();
@@ -67,18 +75,20 @@ routes.onChange((changed) => {
 });
 
 const tcpLog = rateLimited(log.with({ component: "tcp" }), 5);
-const tcp = listenTcp({
-  hostname: config.tcp.host,
-  port: config.tcp.port,
-  maxConnections: config.tcp.max_connections,
-  maxQueuedBytes: config.tcp.out_buffer_bytes,
-  onOpen: (connection) => push.onOpen(connection),
-  onFrame: (connection, msgid, body) => push.onFrame(connection, msgid, body),
-  onDrain: (connection) => push.onDrain(connection),
-  onClose: (connection) => push.onClose(connection),
-  onDrop: (reason, detail) => tcpLog.warn("an agent's connection was refused or closed", { reason, detail }),
-  onError: (error) => tcpLog.error("handling a frame failed", { error }),
-});
+const tcp = await startOrExit("dns", () =>
+  listenTcp({
+    hostname: config.tcp.host,
+    port: config.tcp.port,
+    maxConnections: config.tcp.max_connections,
+    maxQueuedBytes: config.tcp.out_buffer_bytes,
+    onOpen: (connection) => push.onOpen(connection),
+    onFrame: (connection, msgid, body) => push.onFrame(connection, msgid, body),
+    onDrain: (connection) => push.onDrain(connection),
+    onClose: (connection) => push.onClose(connection),
+    onDrop: (reason, detail) => tcpLog.warn("an agent's connection was refused or closed", { reason, detail }),
+    onError: (error) => tcpLog.error("handling a frame failed", { error }),
+  }),
+);
 shutdown.onShutdown("tcp", () => tcp.stop());
 
 const access = new Access(database.tokens, config.auth.admin_token, clock);
@@ -94,7 +104,9 @@ const app = makeApp({
   metrics,
   clock,
 });
-const http = serveHttp({ hostname: config.http.host, port: config.http.port, app, maxBodyBytes: MAX_BODY_BYTES });
+const http = await startOrExit("dns", () =>
+  serveHttp({ hostname: config.http.host, port: config.http.port, app, maxBodyBytes: MAX_BODY_BYTES }),
+);
 shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
 
 exposeEvents(metrics, "route_events_total", "Polls, transactions, commits and adoptions", routes.counts);

@@ -19,6 +19,7 @@ import type { RouteReplica } from "./route-replica.ts";
 export interface AgentConnection {
   readonly id: number;
   readonly remoteAddress: string;
+  readonly remotePort: number;
   /** The connection takes bytes; when not, `onDrain` is called once it does. */
   readonly writable: boolean;
   send(bytes: Uint8Array): boolean;
@@ -81,7 +82,7 @@ export class RoutePush {
   agents(): readonly AgentDescription[] {
     const nowMs = this.#options.nowMs();
     return Array.from(this.#agents.values(), (agent) => ({
-      address: agent.connection.remoteAddress,
+      address: `${agent.connection.remoteAddress}:${agent.connection.remotePort}`,
       connectedMs: nowMs - agent.connectedAtMs,
       modules: this.#watches.countOf(agent),
       behind: agent.owed.size,

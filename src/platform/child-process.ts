@@ -6,6 +6,8 @@ export interface ChildOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** "inherit" (the default) shares our standard output and error. */
   readonly output?: "inherit" | "ignore";
+  /** In a process group of its own: a terminal's Ctrl-C does not reach it, its parent decides when it ends. */
+  readonly detached?: boolean;
 }
 
 /** Starts `command`. `stop` sends SIGTERM, `kill` SIGKILL. @throws when there is no such program */
@@ -17,6 +19,7 @@ export function spawnChild(command: readonly string[], options: ChildOptions = {
     stdin: "ignore",
     stdout: output,
     stderr: output,
+    detached: options.detached ?? false,
   });
   return {
     pid: child.pid,

@@ -4,6 +4,9 @@
 import type { Metrics } from "./metrics-port.ts";
 import { version } from "./version.ts";
 
+/** Set by the supervisor for what it starts. */
+export const RESTARTS_VARIABLE = "LARS_RESTARTS";
+
 const PROBE_INTERVAL_MS = 200;
 
 /** Once a process. Its timer does not keep the process alive. */
@@ -19,6 +22,9 @@ export function addProcessMetrics(metrics: Metrics): void {
 
   metrics.gaugeFrom("resident_memory_bytes", "Memory of the process held in RAM", () => process.memoryUsage.rss());
   metrics.gaugeFrom("uptime_seconds", "Time since the process began", () => process.uptime());
+  metrics.counterFrom("restarts_total", "Times the supervisor started this process again after it died", () =>
+    Number(process.env[RESTARTS_VARIABLE] ?? 0),
+  );
   metrics.gaugeFrom("event_loop_delay_seconds", "Longest delay of a timer since the last export", () => {
     // A loop that is blocked right now has not run the probe: count what is overdue.
     const delayMs = Math.max(worstMs, performance.now() - dueMs, 0);

@@ -9,9 +9,11 @@ import { serveHttp } from "../platform/http-serve.ts";
 import { rateLimited } from "../platform/log.ts";
 import { createLog } from "../platform/log-output.ts";
 import { createMetrics } from "../platform/metrics.ts";
+import { watchParent } from "../platform/parent-watch.ts";
 import { addProcessMetrics } from "../platform/process-metrics.ts";
 import { databaseUrl } from "../platform/project-paths.ts";
 import { createShutdown } from "../platform/shutdown.ts";
+import { startOrExit } from "../platform/start-or-exit.ts";
 import { version } from "../platform/version.ts";
 import { openDatabase } from "../store/open.ts";
 import { openWhenReachable } from "../store/opening.ts";
@@ -36,12 +38,18 @@ const metrics = createMetrics("report");
 addProcessMetrics(metrics);
 const shutdown = createShutdown({ log, metrics });
 const clock = systemClock;
+shutdown.onShutdown(
+  "parent watch",
+  watchParent(process.env, () => void shutdown.shutdown("the parent process is gone")),
+);
 
-const database = await openDatabase(databaseUrl(config), {
-  connections: config.database.pool_size,
-  connectTimeoutMs: config.database.connect_timeout_ms,
-  queryTimeoutMs: config.database.query_timeout_ms,
-});
+const database = await startOrExit("report", () =>
+  openDatabase(databaseUrl(config), {
+    connections: config.database.pool_size,
+    connectTimeoutMs: config.database.connect_timeout_ms,
+    queryTimeoutMs: config.database.query_timeout_ms,
+  }),
+);
 shutdown.onShutdown("database", () => database.close());
 
 const intake = new Intake({
@@ -60,18 +68,20 @@ shutdown.onShutdown("flush", async () => {
 
 const frames = new StatusFrames(intake);
 const tcpLog = rateLimited(log.with({ component: "tcp" }), 5);
-const tcp = listenTcp({
-  hostname: config.tcp.host,
-  port: config.tcp.port,
-  maxConnections: MAX_CONNECTIONS,
-  maxQueuedBytes: 65_536,
-  onOpen: () => {},
-  onFrame: (connection, msgid, body) => frames.onFrame(connection, msgid, body),
-  onDrain: () => {},
-  onClose: (connection) => frames.onClose(connection),
-  onDrop: (reason, detail) => tcpLog.warn("an agent's connection was refused or closed", { reason, detail }),
-  onError: (error) => tcpLog.error("handling a frame failed", { error }),
-});
+const tcp = await startOrExit("report", () =>
+  listenTcp({
+    hostname: config.tcp.host,
+    port: config.tcp.port,
+    maxConnections: MAX_CONNECTIONS,
+    maxQueuedBytes: 65_536,
+    onOpen: () => {},
+    onFrame: (connection, msgid, body) => frames.onFrame(connection, msgid, body),
+    onDrain: () => {},
+    onClose: (connection) => frames.onClose(connection),
+    onDrop: (reason, detail) => tcpLog.warn("an agent's connection was refused or closed", { reason, detail }),
+    onError: (error) => tcpLog.error("handling a frame failed", { error }),
+  }),
+);
 shutdown.onShutdown("tcp", () => tcp.stop());
 const resuming = setInterval(() => frames.tick(), 200);
 shutdown.onShutdown("resuming", () => clearInterval(resuming));
@@ -91,7 +101,9 @@ const app = makeApp({
   clock,
   ready: () => (migrated ? undefined : "the database was not reached yet"),
 });
-const http = serveHttp({ hostname: config.http.host, port: config.http.port, app, maxBodyBytes: MAX_BODY_BYTES });
+const http = await startOrExit("report", () =>
+  serveHttp({ hostname: config.http.host, port: config.http.port, app, maxBodyBytes: MAX_BODY_BYTES }),
+);
 shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
 
 exposeEvents(metrics, "intake_events_total", "Rows offered, coalesced, refused, stored", intake.counts);

@@ -6,8 +6,10 @@ import { createFirstAdminToken } from "../auth/access.ts";
 import { dnsConfig } from "../dns/config.ts";
 import { spawnChild } from "../platform/child-process.ts";
 import { readStartup } from "../platform/config-file.ts";
-import type { ConfigOf, ConfigSchema, ConfigSection } from "../platform/config-schema.ts";
+import { type ConfigOf, type ConfigSchema, type ConfigSection, defaultConfig } from "../platform/config-schema.ts";
 import { createLog } from "../platform/log-output.ts";
+import { PARENT_VARIABLE } from "../platform/parent-watch.ts";
+import { RESTARTS_VARIABLE } from "../platform/process-metrics.ts";
 import { databaseUrl, projectPath } from "../platform/project-paths.ts";
 import { createShutdown } from "../platform/shutdown.ts";
 import { supervise } from "../platform/supervise.ts";
@@ -50,6 +52,8 @@ const agent = configOf(agentConfig);
 
 const log = createLog({ process: "up", level: "warn", format: "text" });
 const shutdown = createShutdown({ log, deadlineMs: 15_000 });
+// The terminal was closed: nobody is there to press Ctrl-C any more.
+process.on("SIGHUP", () => void shutdown.shutdown("SIGHUP"));
 
 async function prepare(database: Database): Promise<string | undefined> {
   await database.migrate();
@@ -63,23 +67,47 @@ const token = await prepare(database).catch((error: unknown) =>
 );
 await database.close();
 
+/** The agent finds the dns and report of this `up` wherever they listen, unless it is told of others. */
+function agentAddresses(): Record<string, string> {
+  const defaults = defaultConfig(agentConfig);
+  const local = (host: string, port: number): string => `${host === "0.0.0.0" ? "127.0.0.1" : host}:${port}`;
+  const addresses: Record<string, string> = {};
+  if (String(agent.dnsserver.addresses) === String(defaults.dnsserver.addresses)) {
+    addresses.LARS_AGENT__DNSSERVER__ADDRESSES = local(dns.tcp.host, dns.tcp.port);
+  }
+  if (String(agent.reporter.addresses) === String(defaults.reporter.addresses)) {
+    addresses.LARS_AGENT__REPORTER__ADDRESSES = local(report.tcp.host, report.tcp.port);
+  }
+  return addresses;
+}
+
+const starts = new Map<string, number>();
+
 function childEnv(name: string): Record<string, string | undefined> {
+  const restarts = starts.get(name) ?? 0;
+  starts.set(name, restarts + 1);
   const prefix = `LARS_${name.toUpperCase()}__LOG__`;
   // On a terminal people read along: the essentials, as text. What the environment says goes before.
   const quiet = process.stdout.isTTY ? { [`${prefix}FORMAT`]: "text", [`${prefix}LEVEL`]: "warn" } : {};
-  return { ...quiet, ...process.env };
+  return {
+    ...quiet,
+    ...process.env,
+    ...agentAddresses(),
+    [PARENT_VARIABLE]: String(process.pid),
+    [RESTARTS_VARIABLE]: String(restarts),
+  };
 }
 
 const children = ["dns", "report", "agent"].map((name) =>
   supervise({
     name,
     log,
-    start: () => spawnChild([process.execPath, projectPath(`src/${name}/main.ts`)], { env: childEnv(name) }),
+    start: () =>
+      spawnChild([process.execPath, projectPath(`src/${name}/main.ts`)], { env: childEnv(name), detached: true }),
   }),
 );
-shutdown.onShutdown("children", async () => {
-  await Promise.all(children.map((child) => child.stop()));
-});
+// The agent first: its last statistics go to report, and its last question to dns. (Steps run in reverse order.)
+for (const child of children) shutdown.onShutdown("child", () => child.stop());
 
 const urls = {
   dns: `http://${dns.http.host}:${dns.http.port}`,
@@ -108,11 +136,10 @@ async function awaitReady(): Promise<void> {
 
 await awaitReady();
 if (!shutdown.stopping) {
-  const [first] = agent.dnsserver.addresses;
   say(`
 Lars is up.
   dns     ${urls.dns}   routes and their administration (documentation: ${urls.dns}/docs)
-          ${dns.tcp.host}:${dns.tcp.port}   for agents (this agent uses ${first})
+          ${dns.tcp.host}:${dns.tcp.port}   for agents
   report  ${urls.report}   how calls went
   agent   ${urls.agent}   for callers over HTTP
           udp ${agent.udp.host}:${agent.udp.port}${agent.udp.shards > 1 ? `-${agent.udp.port + agent.udp.shards - 1}` : ""}   for callers over UDP

@@ -1,0 +1,67 @@
+// Calls of the services' HTTP APIs for the command line: one place that knows addresses, the token and what a problem
+// looks like.
+
+export interface ApiTarget {
+  /** Without a slash at the end. */
+  readonly url: string;
+  readonly token?: string | undefined;
+}
+
+/** What a person at a terminal is told; ends the command with 1. */
+export class CommandError extends Error {
+  override name = "CommandError";
+}
+
+const TIMEOUT_MS = 70_000;
+
+/**
+ * The answer's JSON; undefined when it has none.
+ * @throws CommandError when the service is not reached or answers with a problem
+ */
+export async function call(
+  target: ApiTarget,
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<unknown> {
+  const url = `${target.url}${path}`;
+  let response: Response;
+  try {
+    response = await fetch(url, {
+      method,
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+      headers: {
+        ...(target.token === undefined ? {} : { authorization: `Bearer ${target.token}` }),
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
+    });
+  } catch (error) {
+    throw new CommandError(
+      `${url} was not reached (${reason(error)}); is the service running, and is this its address?`,
+    );
+  }
+  const text = await response.text();
+  if (response.ok) return text === "" ? undefined : (JSON.parse(text) as unknown);
+  throw new CommandError(`${method} ${url}: ${response.status} ${problemText(text)}`);
+}
+
+function reason(error: unknown): string {
+  return (error as { code?: string }).code ?? (error instanceof Error ? error.message : String(error));
+}
+
+interface Problem {
+  readonly detail?: string;
+  readonly errors?: readonly { readonly path: string; readonly message: string }[];
+}
+
+function problemText(text: string): string {
+  try {
+    const { detail = text, errors = [] } = JSON.parse(text) as Problem;
+    return [detail, ...errors.map(({ path, message }) => `  ${path}: ${message}`)].join("\n");
+  } catch {
+    return text.slice(0, 300);
+  }
+}

@@ -1,0 +1,81 @@
+// The command line against a running system: what an operator types, and what is said when it is wrong.
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
+import { eventually } from "../support/eventually.ts";
+import { ADMIN_TOKEN, type Lars, PROJECT_ROOT, startLars } from "../support/lars-processes.ts";
+
+let lars: Lars;
+
+beforeAll(async () => {
+  lars = await startLars();
+});
+afterAll(async () => {
+  await lars.stop();
+});
+
+async function run(line: string, token = ADMIN_TOKEN): Promise<{ code: number; out: string; err: string }> {
+  const child = Bun.spawn([process.execPath, join(PROJECT_ROOT, "src/cli/main.ts"), ...line.split(" ")], {
+    env: {
+      PATH: process.env.PATH ?? "",
+      NO_COLOR: "1",
+      LARS_DNS_URL: lars.dns[0]!.url,
+      LARS_AGENT_URL: lars.agent[0]!.url,
+      LARS_REPORT_URL: lars.report[0]!.url,
+      LARS_ADMIN_TOKEN: token,
+    },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  return { code: await child.exited, out, err };
+}
+
+async function json(line: string): Promise<unknown> {
+  const { code, out, err } = await run(line);
+  expect(err).toBe("");
+  expect(code).toBe(0);
+  return JSON.parse(out);
+}
+
+test("hosts are added, changed, picked and removed; an export can be imported again", async () => {
+  expect(await json("host add 5.5 10.0.0.1:80 --weight 7 --zone eu")).toMatchObject({ changed: true });
+  expect(await json("host set 5.5 10.0.0.1:80 --weight 9")).toMatchObject({ changed: true });
+  expect(await json("get 5.5")).toMatchObject({
+    hosts: [{ ip: "10.0.0.1", port: 80, weight: 9, zone: "eu", state: "up" }],
+  });
+  await eventually(async () => expect(await json("pick 5.5")).toMatchObject({ ip: "10.0.0.1", port: 80 }));
+  const file = join(lars.folder, "export.json");
+  await Bun.write(file, (await run("export")).out);
+  expect(await json("host remove 5.5 10.0.0.1:80")).toMatchObject({ changed: true });
+  expect(await json(`import ${file} --dry-run`)).toMatchObject({
+    dryRun: true,
+    routes: [{ modid: 5, added: [{ weight: 9 }] }],
+  });
+  expect((await run("get 5.5")).code).toBe(1);
+  expect(await json(`import ${file}`)).toMatchObject({ dryRun: false, changed: true });
+  expect(await json("routes --q 5.5")).toMatchObject({ routes: [{ modid: 5, cmdid: 5, hosts: 1 }] });
+  expect(await json("changes --limit 2")).toMatchObject({
+    changes: [{ who: "admin", action: "add-host" }, { action: "set-host" }],
+  });
+});
+
+test.each([
+  ["get nonsense", 'module is "nonsense"; expected modid.cmdid'],
+  ["host add 1.1 10.0.0.1", 'host is "10.0.0.1"; expected ip:port'],
+  ["host add 1.1 10.0.0.1:80 --weight many", '--weight is "many"; expected a whole number'],
+  ["host set 1.1 10.0.0.9:80 --weight 1", "404"],
+  ["get 1.1 --dns http://127.0.0.1:1", "was not reached"],
+  ["import no-such-file.json", "no-such-file.json cannot be read"],
+])("`lars %s` fails with one plain reason", async (line, reason) => {
+  const { code, out, err } = await run(line);
+  expect(code).toBe(1);
+  expect(out).toBe("");
+  expect(err).toStartWith("lars: ");
+  expect(err).toContain(reason);
+});
+
+test("a change without a token that counts is refused, and says what to send", async () => {
+  const { code, err } = await run("host add 6.6 10.0.0.1:80", "wrong");
+  expect(code).toBe(1);
+  expect(err).toContain("401");
+  expect(err).toContain("Authorization: Bearer");
+});
