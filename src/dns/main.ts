@@ -117,6 +117,7 @@ metrics.gaugeFrom("revision", "Revision of the last change that was taken", () =
 metrics.gaugeFrom("database_up", "1 when the last poll of the database succeeded", () =>
   routes.failure === undefined ? 1 : 0,
 );
+metrics.gaugeFrom("bad_rows", "Rows of RouteData that cannot mean a host", () => routes.badRows);
 metrics.gaugeFrom("waiting_changes", "Changes waiting for a transaction", () => routes.waiting);
 metrics.gaugeFrom("watches", "Pairs of a watcher and a module", () => [
   { labels: { by: "tcp" }, value: push.watches },

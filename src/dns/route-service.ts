@@ -60,7 +60,8 @@ export class RouteService {
   #polledAtMs = Number.NEGATIVE_INFINITY;
   #secondLookAtMs = Number.POSITIVE_INFINITY;
   #failure: string | undefined = "the routes are not loaded yet";
-  readonly counts = { commits: 0, transactions: 0, adoptions: 0, polls: 0, pollFailures: 0, badRows: 0, badRowsNow: 0 };
+  readonly counts = { commits: 0, transactions: 0, adoptions: 0, polls: 0, pollFailures: 0 };
+  #badRows = 0;
 
   constructor(options: RouteServiceOptions) {
     this.#options = options;
@@ -75,6 +76,11 @@ export class RouteService {
   /** Why the database was not reached last time, or undefined. */
   get failure(): string | undefined {
     return this.#failure;
+  }
+
+  /** Rows of RouteData that cannot mean a host, as the last comparison of the whole table found them. */
+  get badRows(): number {
+    return this.#badRows;
   }
 
   get waiting(): number {
@@ -120,7 +126,9 @@ export class RouteService {
         this.#secondLookAtMs = head.foreignMoved ? nowMs + SECOND_LOOK_MS : Number.POSITIVE_INFINITY;
         await this.#adopt();
       } else if (await store.claimFullScan(this.#options.fullReloadIntervalMs(), clock.wallMs())) {
-        await this.#adopt();
+        const foreign = await store.findForeign();
+        this.#noteBadRows(foreign.badRows);
+        if (foreign.routes.length > 0 || foreign.names.length > 0) await this.#adopt();
       }
       this.#loaded = true;
       this.#polledAtMs = clock.nowMs();
@@ -226,19 +234,17 @@ export class RouteService {
     return results;
   }
 
-  #noteAdopted({ result, foreign, whole }: Adopted): void {
-    const { counts } = this;
-    if (foreign.badRows > 0) counts.badRows += foreign.badRows;
-    if (whole) {
-      if (foreign.badRows > 0 && foreign.badRows !== counts.badRowsNow) {
-        this.#options.log.warn("RouteData has rows that cannot mean a host; they are skipped", {
-          rows: foreign.badRows,
-        });
-      }
-      counts.badRowsNow = foreign.badRows;
+  #noteBadRows(rows: number): void {
+    if (rows > 0 && rows !== this.#badRows) {
+      this.#options.log.warn("RouteData has rows that cannot mean a host; they are skipped", { rows });
     }
+    this.#badRows = rows;
+  }
+
+  #noteAdopted({ result, foreign, whole }: Adopted): void {
+    if (whole) this.#noteBadRows(foreign.badRows);
     if (!result?.ok || !result.changed) return;
-    counts.adoptions++;
+    this.counts.adoptions++;
     this.#options.log.info("changes made by plain SQL were taken over", {
       revision: result.revision,
       modules: foreign.routes.length,

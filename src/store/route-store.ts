@@ -113,6 +113,11 @@ export interface RouteStore {
    */
   write<T>(work: (tx: RouteTransaction) => Promise<T>): Promise<T>;
   /**
+   * Foreign changes of the whole table, from a snapshot and without the lock: on a large table a comparison takes
+   * seconds, and writers need not wait for one that finds nothing. What it finds is looked at again under the lock.
+   */
+  findForeign(): Promise<Foreign>;
+  /**
    * True for one of all instances once per `intervalMs`: that one compares the whole table, for changes that left no
    * sign. Uses `nowMs` of the caller's wall clock.
    */

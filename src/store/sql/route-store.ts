@@ -1,7 +1,8 @@
 // The route store on any SQL database behind the port of sql-database.ts. What is written how is said in the files this
 // one puts together: route-transaction.ts (the lock and foreign marks), route-rows.ts, foreign-scan.ts, change-log.ts.
-import type { ChangeLogEntry, Head, RouteDelta, RouteStore, RouteTransaction } from "../route-store.ts";
+import type { ChangeLogEntry, Foreign, Head, RouteDelta, RouteStore, RouteTransaction } from "../route-store.ts";
 import { readLog } from "./change-log.ts";
+import { findForeign } from "./foreign-scan.ts";
 import { readDelta } from "./route-rows.ts";
 import { SqlRouteTransaction } from "./route-transaction.ts";
 import type { SqlDatabase } from "./sql-database.ts";
@@ -42,6 +43,10 @@ export class SqlRouteStore implements RouteStore {
       await tx.finish();
       return result;
     });
+  }
+
+  findForeign(): Promise<Foreign> {
+    return this.#database.snapshot((session) => findForeign(session, undefined));
   }
 
   async claimFullScan(intervalMs: number, nowMs: number): Promise<boolean> {
