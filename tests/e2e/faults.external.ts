@@ -5,7 +5,7 @@ import type { ModuleKey } from "../../src/core/module-key.ts";
 import { eventually } from "../support/eventually.ts";
 import { type Lars, startLars } from "../support/lars-processes.ts";
 import { type Mariadb, startMariadb } from "../support/mariadb.ts";
-import { type CallTally, UdpCaller } from "../support/udp-caller.ts";
+import { type CallTally, SteadyCaller } from "../support/steady-caller.ts";
 
 /** How long the database stays away in the outage test; LARS_OUTAGE_SECONDS=30 runs the long one. */
 const OUTAGE_MS = Number(process.env.LARS_OUTAGE_SECONDS ?? 5) * 1000;
@@ -17,7 +17,7 @@ const MODULES: readonly ModuleKey[] = Array.from({ length: 30 }, (_, i) => ({
 
 let mariadb: Mariadb;
 let lars: Lars;
-let caller: UdpCaller;
+let caller: SteadyCaller;
 let databases = 0;
 
 beforeAll(async () => {
@@ -32,7 +32,7 @@ async function begin(options: { dns?: number; env?: Record<string, string> } = {
     hosts: [1, 2, 3, 4].map((host) => ({ ip: `10.0.${i}.${host}`, port: 8000 })),
   }));
   expect((await lars.admin("POST", "/v1/import", { routes })).status).toBe(200);
-  caller = await UdpCaller.open({ port: lars.agent[0]!.ports.udp });
+  caller = await SteadyCaller.open({ port: lars.agent[0]!.ports.udp });
   // Another dns than the one that was written to may answer the agent; it sees the import within its poll interval.
   for (const module of MODULES)
     await eventually(async () => expect(await caller.pick(module)).toMatchObject({ retcode: 0 }));
@@ -145,7 +145,7 @@ test("with every dns down, an agent killed by -9 and started again serves every 
   const startedAtMs = performance.now();
   agent.launch();
   // A caller that just asks again and again, from before the socket is there.
-  const impatient = await UdpCaller.open({ port: agent.ports.udp, timeoutMs: 10 });
+  const impatient = await SteadyCaller.open({ port: agent.ports.udp, timeoutMs: 10 });
   const first = await eventually(
     async () => {
       const pick = await impatient.pick(MODULES[0]!);
