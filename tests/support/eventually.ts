@@ -7,7 +7,7 @@ export interface EventuallyOptions {
 
 /** Repeats `attempt` until it does not throw, and returns what it returned. @throws its last error when time is up */
 export async function eventually<T>(attempt: () => T | Promise<T>, options: EventuallyOptions = {}): Promise<T> {
-  const deadlineMs = performance.now() + (options.timeoutMs ?? 5000);
+  const deadlineMs = performance.now() + (options.timeoutMs ?? 4500);
   for (;;) {
     try {
       return await attempt();

@@ -1,150 +1,107 @@
-// A caller of the agent over UDP, as a service's process would be one: asks for a host, "calls" it, reports. Knows the
-// wire from src/wire only; what calls to hosts come to is the test's to say.
-import { formatIp } from "../../src/core/endpoint.ts";
-import { formatModuleKey, type ModuleKey } from "../../src/core/module-key.ts";
-import { shardOf } from "../../src/core/shard-map.ts";
-import { HEADER_BYTES, MSG_GET_HOST_REQUEST, MSG_REPORT_REQUEST, sealFrame } from "../../src/wire/frame.ts";
-import { decodeGetHostResponse, encodeGetHostRequest, makeGetHostResponse } from "../../src/wire/host-codec.ts";
-import { encodeReportRequest } from "../../src/wire/report-codec.ts";
+// A caller as deployed clients are: one connected UDP socket to one port of the agent, answers matched by their number.
+// Connected means that an answer from another port is not seen.
+import {
+  frameOf,
+  HEADER_BYTES,
+  MSG_GET_HOST_REQUEST,
+  MSG_GET_HOST_RESPONSE,
+  MSG_REPORT_REQUEST,
+  readInt32,
+} from "../../src/wire/frame.ts";
+import {
+  decodeGetHostResponse,
+  encodeGetHostRequest,
+  GET_HOST_REQUEST_BYTES,
+  makeGetHostResponse,
+} from "../../src/wire/host-codec.ts";
+import { encodeReportRequest, REPORT_REQUEST_BYTES } from "../../src/wire/report-codec.ts";
 
-export interface UdpCallerOptions {
+export interface Answer {
+  readonly retcode: number;
+  readonly ip: number;
   readonly port: number;
-  readonly shards?: number;
-  /** What a call to a host comes to: 0 succeeds. */
-  readonly call?: (module: ModuleKey, endpoint: string) => number;
-  readonly timeoutMs?: number;
+  /** From request to answer. */
+  readonly ms: number;
 }
 
-export interface CallTally {
-  succ: number;
-  err: number;
+interface Pending {
+  readonly sentAtMs: number;
+  resolve(answer: Answer): void;
 }
-
-export type Pick = { readonly retcode: number; readonly endpoint: string; readonly ms: number } | "timeout";
 
 export class UdpCaller {
-  /** "modid.cmdid ip:port" -> calls made. */
-  readonly calls = new Map<string, CallTally>();
-  readonly retcodes = new Map<number, number>();
-  timeouts = 0;
-  slowestMs = 0;
-  #seq = 1;
-  readonly #waiting = new Map<number, (pick: Pick) => void>();
-  readonly #startedMs = new Map<number, number>();
-  readonly #response = makeGetHostResponse();
-  readonly #out = new Uint8Array(256);
+  readonly #pending = new Map<number, Pending>();
+  #seq = 0;
+  /** Frames that are no answer to anything asked. */
+  strays = 0;
 
-  private constructor(
-    private readonly options: UdpCallerOptions,
-    private readonly socket: Bun.udp.Socket<"uint8array">,
-  ) {}
+  private constructor(private readonly socket: Bun.udp.ConnectedSocket<"uint8array">) {}
 
-  static async open(options: UdpCallerOptions): Promise<UdpCaller> {
+  static async connect(port: number): Promise<UdpCaller> {
     let caller: UdpCaller | undefined;
     const socket = await Bun.udpSocket({
-      hostname: "127.0.0.1",
+      connect: { hostname: "127.0.0.1", port },
       binaryType: "uint8array",
       socket: {
         data: (_socket, datagram) => caller?.receive(datagram),
-        // An agent that is down refuses; the pick then times out.
-        error: () => {},
+        error() {
+          // The agent is gone or restarting: the request goes unanswered, and that is what the test sees.
+        },
       },
     });
-    caller = new UdpCaller(options, socket);
+    caller = new UdpCaller(socket);
     return caller;
   }
 
-  get failures(): number {
-    let failed = this.timeouts;
-    for (const [retcode, count] of this.retcodes) if (retcode !== 0) failed += count;
-    return failed;
-  }
-
   private receive(datagram: Uint8Array): void {
-    const response = this.#response;
-    if (!decodeGetHostResponse(datagram, HEADER_BYTES, datagram.length, response)) return;
-    const settle = this.#waiting.get(response.seq);
-    this.#waiting.delete(response.seq);
-    settle?.({
-      retcode: response.retcode,
-      endpoint: `${formatIp(response.ip)}:${response.port}`,
-      ms: performance.now() - this.#startedMs.get(response.seq)!,
-    });
+    const answer = makeGetHostResponse();
+    const isAnswer =
+      readInt32(datagram, 0) === MSG_GET_HOST_RESPONSE &&
+      decodeGetHostResponse(datagram, HEADER_BYTES, datagram.length, answer);
+    const pending = isAnswer ? this.#pending.get(answer.seq) : undefined;
+    if (pending === undefined) {
+      this.strays++;
+      return;
+    }
+    this.#pending.delete(answer.seq);
+    const { retcode, ip, port } = answer;
+    pending.resolve({ retcode, ip, port, ms: performance.now() - pending.sentAtMs });
   }
 
-  #send(end: number, module: ModuleKey): void {
-    const port = this.options.port + shardOf(module.modid, module.cmdid, this.options.shards ?? 3);
+  /** Sends anything. False: the kernel did not take it. */
+  send(datagram: Uint8Array): boolean {
     try {
-      this.socket.send(this.#out.subarray(0, end), port, "127.0.0.1");
+      return this.socket.send(datagram);
     } catch {
-      // Refused by an agent that is down: as lost as any datagram.
+      return false;
     }
   }
 
-  /** Asks for a host. */
-  pick(module: ModuleKey): Promise<Pick> {
-    const seq = this.#seq++;
-    const end = encodeGetHostRequest(this.#out, HEADER_BYTES, seq, module.modid, module.cmdid);
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => {
-        this.#waiting.delete(seq);
-        this.#startedMs.delete(seq);
-        this.timeouts++;
-        resolve("timeout");
-      }, this.options.timeoutMs ?? 1000);
-      this.#waiting.set(seq, (pick) => {
-        clearTimeout(timer);
-        this.#startedMs.delete(seq);
-        resolve(pick);
+  /** @throws when no answer comes in time */
+  async getHost(modid: number, cmdid: number, timeoutMs = 1000): Promise<Answer> {
+    const seq = ++this.#seq;
+    const body = new Uint8Array(GET_HOST_REQUEST_BYTES);
+    const frame = frameOf(MSG_GET_HOST_REQUEST, body.subarray(0, encodeGetHostRequest(body, 0, seq, modid, cmdid)));
+    let timer: Timer | undefined;
+    try {
+      return await new Promise<Answer>((resolve, reject) => {
+        timer = setTimeout(
+          () => reject(new Error(`no answer for module ${modid}.${cmdid} in ${timeoutMs} ms`)),
+          timeoutMs,
+        );
+        this.#pending.set(seq, { sentAtMs: performance.now(), resolve });
+        this.send(frame);
       });
-      this.#startedMs.set(seq, performance.now());
-      this.#send(sealFrame(this.#out, 0, MSG_GET_HOST_REQUEST, end), module);
-    });
+    } finally {
+      clearTimeout(timer);
+      this.#pending.delete(seq);
+    }
   }
 
-  report(module: ModuleKey, endpoint: string, retcode: number): void {
-    const [host, port] = endpoint.split(":") as [string, string];
-    const ip = host.split(".").reduce((value, octet) => (value << 8) | Number(octet), 0);
-    const report = { ...module, ip, port: Number(port), retcode, latencyUs: 0 };
-    const end = encodeReportRequest(this.#out, HEADER_BYTES, report);
-    this.#send(sealFrame(this.#out, 0, MSG_REPORT_REQUEST, end), module);
-  }
-
-  /** One pick and, when it gave a host, the call and its report. */
-  async once(module: ModuleKey): Promise<Pick> {
-    const pick = await this.pick(module);
-    if (pick === "timeout") return pick;
-    this.retcodes.set(pick.retcode, (this.retcodes.get(pick.retcode) ?? 0) + 1);
-    this.slowestMs = Math.max(this.slowestMs, pick.ms);
-    if (pick.retcode !== 0) return pick;
-    const retcode = this.options.call?.(module, pick.endpoint) ?? 0;
-    const key = `${formatModuleKey(module)} ${pick.endpoint}`;
-    const tally = this.calls.get(key) ?? { succ: 0, err: 0 };
-    this.calls.set(key, tally);
-    if (retcode === 0) tally.succ++;
-    else tally.err++;
-    this.report(module, pick.endpoint, retcode);
-    return pick;
-  }
-
-  /** Calls the modules in turn, `perSecond` of them, until the returned function is called. It resolves when all ended. */
-  steadily(modules: readonly ModuleKey[], perSecond: number): () => Promise<void> {
-    let next = 0;
-    let due = 0;
-    const startedAtMs = performance.now();
-    const underWay = new Set<Promise<unknown>>();
-    const timer = setInterval(() => {
-      const wanted = ((performance.now() - startedAtMs) / 1000) * perSecond;
-      while (due < wanted) {
-        due++;
-        const call = this.once(modules[next++ % modules.length]!).finally(() => underWay.delete(call));
-        underWay.add(call);
-      }
-    }, 5);
-    return async () => {
-      clearInterval(timer);
-      await Promise.all(underWay);
-    };
+  report(modid: number, cmdid: number, ip: number, port: number, retcode = 0): boolean {
+    const body = new Uint8Array(REPORT_REQUEST_BYTES);
+    const end = encodeReportRequest(body, 0, { modid, cmdid, ip, port, retcode, latencyUs: 0 });
+    return this.send(frameOf(MSG_REPORT_REQUEST, body.subarray(0, end)));
   }
 
   close(): void {

@@ -1,0 +1,197 @@
+// The pool with real workers and sockets.
+import { afterEach, expect, test } from "bun:test";
+import type { RouteUpdate } from "../../src/agent/shard-modules.ts";
+import { ShardPool, ShardUnavailable } from "../../src/agent/shard-pool.ts";
+import { makeHost } from "../../src/core/assignment.ts";
+import { ModuleMap } from "../../src/core/module-key.ts";
+import { eventually } from "../support/eventually.ts";
+import { RecordingLog } from "../support/recording-log.ts";
+import { UdpCaller } from "../support/udp-caller.ts";
+import { LARS, LIMITS } from "./shard-rig.ts";
+
+const cleanups: (() => void | Promise<void>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+class Rig {
+  readonly log = new RecordingLog();
+  readonly routes = new ModuleMap<RouteUpdate>();
+  readonly wanted: string[] = [];
+  readonly pool: ShardPool;
+  /** What the dns service would answer; undefined: nothing. */
+  answer: (modid: number, cmdid: number) => RouteUpdate | undefined = () => undefined;
+
+  constructor(options: { port?: number; shards?: number } = {}) {
+    this.pool = new ShardPool({
+      shards: options.shards ?? 3,
+      hostname: "127.0.0.1",
+      port: options.port ?? 0,
+      receiveBufferBytes: 1 << 20,
+      maxStatisticsEntries: 10_000,
+      settings: { policy: "lars", lars: LARS, limits: LIMITS },
+      log: this.log,
+      routes: () => this.routes.values(),
+      onWant: (modid, cmdid) => {
+        this.wanted.push(`${modid}.${cmdid}`);
+        const route = this.answer(modid, cmdid);
+        if (route !== undefined) this.put(route);
+      },
+      onForget: () => {},
+    });
+    cleanups.push(() => this.pool.stop());
+  }
+
+  put(route: RouteUpdate): void {
+    this.routes.set(route.modid, route.cmdid, route);
+    this.pool.route(route);
+  }
+
+  async callers(): Promise<UdpCaller[]> {
+    const callers = await Promise.all(this.pool.states().map(({ port }) => UdpCaller.connect(port)));
+    cleanups.push(() => {
+      for (const caller of callers) caller.close();
+    });
+    return callers;
+  }
+
+  /** Calls counted of a module, over all shards. */
+  totals(modid: number, cmdid: number): { succ: number; err: number } {
+    let [succ, err] = [0, 0];
+    for (const reader of this.pool.statistics()) {
+      for (const host of reader.take(true).get(modid, cmdid) ?? []) {
+        succ += host.succ;
+        err += host.err;
+      }
+    }
+    return { succ, err };
+  }
+}
+
+const route = (modid: number, cmdid: number, ...ips: number[]): RouteUpdate => ({
+  modid,
+  cmdid,
+  revision: 5,
+  hosts: ips.map((ip) => makeHost(ip, 80)),
+});
+
+test("every port answers for modules of every shard, as one: picks go round whatever port they come by", async () => {
+  const rig = new Rig();
+  for (let cmdid = 0; cmdid < 3; cmdid++) rig.routes.set(1, cmdid, route(1, cmdid, 7, 8, 9));
+  await rig.pool.start();
+  const callers = await rig.callers();
+  for (let cmdid = 0; cmdid < 3; cmdid++) {
+    const ips: number[] = [];
+    for (const caller of [...callers, ...callers]) ips.push((await caller.getHost(1, cmdid)).ip);
+    expect(ips).toEqual([7, 8, 9, 7, 8, 9]);
+  }
+  const forwarded = rig.pool.states().map(({ counters }) => counters.read("forwarded"));
+  expect(forwarded).toEqual([4, 4, 4]);
+});
+
+test("a module that is not known is wanted, waited for, and answered through the port it was asked at", async () => {
+  const rig = new Rig();
+  rig.answer = (modid, cmdid) => (modid === 5 ? route(modid, cmdid, 9) : undefined);
+  await rig.pool.start();
+  const [first] = await rig.callers();
+  expect(await first!.getHost(5, 5)).toMatchObject({ retcode: 0, ip: 9 });
+  expect(await first!.getHost(6, 6)).toMatchObject({ retcode: 3 });
+  expect(rig.wanted.sort()).toEqual(["5.5", "6.6"]);
+});
+
+test("picks and reports of the main thread (HTTP) and of UDP callers are one balance and one count", async () => {
+  const rig = new Rig();
+  await rig.pool.start();
+  rig.put(route(1, 1, 7, 8));
+  expect(await rig.pool.pick(1, 1, 0)).toEqual({ outcome: "host", ip: 7, port: 80 });
+  const [caller] = await rig.callers();
+  expect((await caller!.getHost(1, 1)).ip).toBe(8);
+  const report = { modid: 1, cmdid: 1, ip: 7, port: 80, latencyUs: 0 };
+  rig.pool.report([
+    { ...report, succeeded: true },
+    { ...report, succeeded: false },
+  ]);
+  caller!.report(1, 1, 7, 80);
+  await eventually(() => expect(rig.totals(1, 1)).toEqual({ succ: 2, err: 1 }));
+  expect(await rig.pool.describe(1, 1)).toMatchObject({ state: "known", revision: 5 });
+  expect(await rig.pool.describe(9, 9)).toBeUndefined();
+});
+
+test("a shard that dies is restarted on its port, serves again from the routes known, and goes on counting", async () => {
+  const rig = new Rig();
+  await rig.pool.start();
+  rig.put(route(1, 0, 7));
+  const callers = await rig.callers();
+  const before = rig.pool.states()[1]!.port;
+  for (let i = 0; i < 5; i++) {
+    await callers[1]!.getHost(1, 0);
+    callers[1]!.report(1, 0, 7, 80);
+  }
+  await eventually(() => expect(rig.totals(1, 0)).toEqual({ succ: 5, err: 0 }));
+  const counters = rig.pool.states()[1]!.counters;
+  const counted = counters.read("picks");
+  await eventually(() => expect(counters.read("sent")).toBe(counted));
+
+  rig.pool.restart(1);
+  // Through its own port and, forwarded, through a sibling's.
+  for (const caller of [callers[1]!, callers[0]!]) {
+    await eventually(async () => expect(await caller.getHost(1, 0, 200)).toMatchObject({ retcode: 0, ip: 7 }));
+  }
+  expect(rig.pool.states().map(({ restarts, ready, port }) => [restarts, ready, port])[1]).toEqual([1, true, before]);
+  callers[1]!.report(1, 0, 7, 80);
+  callers[2]!.report(1, 0, 7, 80, -1);
+  await eventually(() => expect(rig.totals(1, 0)).toEqual({ succ: 6, err: 1 }));
+  expect(counters.read("picks")).toBeGreaterThan(counted);
+  await eventually(() => expect(counters.read("sent")).toBeGreaterThan(counted));
+  expect(rig.log.texts.filter((text) => text.startsWith("error"))).toEqual([
+    "error a shard's worker died and is restarted",
+  ]);
+});
+
+test("calls that wait for a shard when it dies are told so, and the next ones are answered", async () => {
+  const rig = new Rig({ shards: 1 });
+  await rig.pool.start();
+  const waiting = rig.pool.pick(1, 1, 0);
+  rig.pool.restart(0);
+  await expect(waiting).rejects.toBeInstanceOf(ShardUnavailable);
+  rig.put(route(1, 1, 7));
+  await eventually(async () => expect(await rig.pool.pick(1, 1, 0)).toMatchObject({ outcome: "host", ip: 7 }));
+});
+
+test("settings that are reloaded reach running shards and those restarted later", async () => {
+  const rig = new Rig({ shards: 1 });
+  await rig.pool.start();
+  rig.put(route(1, 1, 7, 8));
+  rig.pool.configure({ policy: "lars", lars: { ...LARS, contin_err_limit: 2 }, limits: LIMITS });
+  const fail = { modid: 1, cmdid: 1, ip: 7, port: 80, latencyUs: 0, succeeded: false };
+  const ejected = async (): Promise<boolean> =>
+    (await rig.pool.describe(1, 1))!.hosts.find(({ ip }) => ip === 7)!.verdict === "ejected";
+  rig.pool.report([fail, fail]);
+  await eventually(async () => expect(await ejected()).toBe(true));
+  rig.pool.restart(0);
+  await eventually(async () => expect(await ejected()).toBe(false));
+  rig.pool.report([fail, fail]);
+  await eventually(async () => expect(await ejected()).toBe(true));
+});
+
+test("a port that is taken fails the start with the port's number and what to do", async () => {
+  const taken = await Bun.udpSocket({ hostname: "127.0.0.1", port: 0 });
+  cleanups.push(() => taken.close());
+  const rig = new Rig({ port: taken.port, shards: 1 });
+  await expect(rig.pool.start()).rejects.toThrow(`127.0.0.1:${taken.port}`);
+});
+
+test("a pool that was stopped has closed its ports, and what was counted stays readable", async () => {
+  const rig = new Rig({ shards: 1 });
+  await rig.pool.start();
+  rig.put(route(1, 1, 7));
+  const [caller] = await rig.callers();
+  await caller!.getHost(1, 1);
+  caller!.report(1, 1, 7, 80);
+  await eventually(() => expect(rig.totals(1, 1)).toEqual({ succ: 1, err: 0 }));
+  const { port } = rig.pool.states()[0]!;
+  await rig.pool.stop();
+  const again = await Bun.udpSocket({ hostname: "127.0.0.1", port });
+  again.close();
+  expect(rig.totals(1, 1)).toEqual({ succ: 1, err: 0 });
+});
