@@ -36,7 +36,7 @@ const listRoute = createRoute({
     query: z.object({
       modid: idParam.optional(),
       q: z.string().max(255).optional().openapi({ description: "Part of a name, of modid.cmdid or of ip:port" }),
-      limit: intParam(1, 1000).optional(),
+      limit: intParam(1, 10_000).optional(),
       after: moduleParam.optional(),
       minRevision,
     }),
@@ -250,7 +250,9 @@ async function waitForChange(
   if (waitMs === undefined)
     throw new ProblemError(400, `wait is ${JSON.stringify(wait.slice(0, 64))}; expected a time like 30s or 500ms`);
   const deadlineMs = clock.nowMs() + Math.min(waitMs, MAX_WAIT_MS);
-  // A revision that was never given out here is from before a restore: waiting for it to pass could take for ever.
+  // Given out by an instance that is ahead of this one: catch up. If nobody knows it, it is from before a restore, and
+  // waiting for it to pass could take for ever.
+  if (revision > api.replica.revision) await routes.poll();
   if (revision > api.replica.revision) return;
   for (;;) {
     if ((api.replica.route(key.modid, key.cmdid)?.revision ?? 0) > revision) return;

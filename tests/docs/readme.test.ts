@@ -54,6 +54,12 @@ describe("what the README says to type", () => {
     return text.replace(/\b(77(78|79|80|81)|888[08])\b/g, (port) => String(ports.get(Number(port))));
   }
 
+  function adminToken(): string {
+    const token = /^ {2}(lars_\S+)$/m.exec(output)?.[1];
+    if (token === undefined) throw new Error(`up printed no admin token:\n${output}`);
+    return token;
+  }
+
   beforeAll(async () => {
     const first = await freePorts(8);
     [7778, 7780, 7779, 7781, 8880, 8888].forEach((port, i) => {
@@ -99,8 +105,7 @@ describe("what the README says to type", () => {
   });
 
   test("its curl lines answer, in the order of the page", async () => {
-    const token = /^ {2}(lars_\S+)$/m.exec(output)?.[1];
-    expect(token).toBeDefined();
+    const token = adminToken();
     const lines = blocks("sh").flatMap((block) =>
       moved(block)
         .split("\n")
@@ -109,11 +114,22 @@ describe("what the README says to type", () => {
     expect(lines.length).toBeGreaterThanOrEqual(8);
     const answers: unknown[] = [];
     for (const line of lines) {
-      const text = await run(["bash", "-c", line.replace(/^curl/, "curl -sS --fail-with-body")], { TOKEN: token! });
+      const text = await run(["bash", "-c", line.replace(/^curl/, "curl -sS --fail-with-body")], { TOKEN: token });
       answers.push(text === "" ? undefined : JSON.parse(text));
     }
     const changes = answers.at(-1) as { changes: { action: string }[] };
     expect(changes.changes.map(({ action }) => action)).toEqual(["import", "put-route", "set-host"]);
+  }, 30_000);
+
+  test("its command lines change and show what the page says", async () => {
+    const [block] = blocks("sh").filter((text) => text.includes("bun run lars"));
+    const commands = block!.replaceAll("npx bun run", `${process.execPath} run --silent`);
+    const url = (port: number) => `http://127.0.0.1:${ports.get(port)}`;
+    const env = { TOKEN: adminToken(), LARS_DNS_URL: url(7780), LARS_AGENT_URL: url(8880) };
+    const printed = await run(["bash", "-c", `set -e; ${commands}`], env);
+    for (const host of ["10.0.0.2", '"changed": true', "9001"]) expect(printed).toContain(host);
+    const route = (await (await fetch(`${url(7780)}/v1/routes/7/3`)).json()) as { hosts: { ip: string }[] };
+    expect(route.hosts.map(({ ip }) => ip)).toEqual(["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
   }, 30_000);
 
   test("its Python callers call a host and report it", async () => {
@@ -161,7 +177,7 @@ test("every `bun run` script that a document names exists", async () => {
   const named = new Set(
     texts.flatMap((text) => [...text.matchAll(/`(?:npx )?bun run ([\w:]+)/g)].map((match) => match[1]!)),
   );
-  expect(named.size).toBeGreaterThan(3);
+  expect(named.size).toBeGreaterThan(4);
   expect([...named].filter((name) => !Object.hasOwn(packageJson.scripts, name))).toEqual([]);
 });
 
