@@ -1,7 +1,7 @@
 // The README is run: what it tells a newcomer to type is typed, against `bun run up` on other ports. A line that stopped
 // working, a table that fell behind and a path that moved are failures here.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import packageJson from "../../package.json" with { type: "json" };
 import { eventually } from "../support/eventually.ts";
@@ -94,6 +94,7 @@ describe("what the README says to type", () => {
   afterAll(async () => {
     up.kill("SIGINT");
     expect(await up.exited).toBe(0);
+    rmSync(folder, { recursive: true, force: true });
   });
 
   test("its first three curl lines are those that `bun run up` prints", () => {
