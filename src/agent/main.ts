@@ -7,6 +7,7 @@ import { loadProcessConfig } from "../platform/config-file.ts";
 import { watchConfig } from "../platform/config-watch.ts";
 import { exposeEvents } from "../platform/event-counts.ts";
 import { serveHttp } from "../platform/http-serve.ts";
+import { whenNew } from "../platform/log.ts";
 import { createLog } from "../platform/log-output.ts";
 import { createMetrics } from "../platform/metrics.ts";
 import { watchParent } from "../platform/parent-watch.ts";
@@ -97,7 +98,7 @@ const dnsClient: TcpClient = connectTcp({
   onFrame: (msgid, body) => source.onFrame(msgid, body),
   onClose: () => source.onClose(),
   onDrain: () => source.onDrain(),
-  log: (message) => dnsLog.info(message),
+  log: whenNew((message) => dnsLog.info(message)),
 });
 source.attach(dnsClient);
 shutdown.onShutdown("dns client", () => dnsClient.stop());
@@ -122,7 +123,7 @@ const reportClient: TcpClient = connectTcp({
   onFrame: () => {},
   onClose: () => reporter.onClose(),
   onDrain: () => reporter.onDrain(),
-  log: (message) => reportLog.info(message),
+  log: whenNew((message) => reportLog.info(message)),
 });
 reporter.attach(reportClient);
 shutdown.onShutdown("report client", () => {

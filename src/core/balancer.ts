@@ -4,8 +4,7 @@
 //
 // Picks that have no host are values too. Two of them (`RESOLVING`, `UNKNOWN`) arise before there is a balancer; the
 // wire tells them apart from shedding only (retcode 3 against 1).
-import type { Assignment, Host } from "./assignment.ts";
-import type { ModuleKey } from "./module-key.ts";
+import type { Host } from "./assignment.ts";
 
 /** A host as a balancer keeps it. Owners may keep a number of their own with it in `tag`. */
 export interface BalancedHost {
@@ -57,6 +56,3 @@ export interface Balancer {
   hosts(): Iterable<BalancedHost>;
   describe(nowMs: number): readonly HostVerdict[];
 }
-
-/** A module's route with the zone and weights that a balancer needs; what an agent holds per module. */
-export type BalancerAssignment = ModuleKey & Pick<Assignment, "revision" | "hosts">;

@@ -2,4 +2,3 @@
 // configuration files.
 
 export const POLICIES = ["lars"] as const;
-export type PolicyName = (typeof POLICIES)[number];

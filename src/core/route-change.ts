@@ -2,6 +2,7 @@
 // found in the tables of the old manner) goes through `planChange`, so that the rules stand once: what counts as a
 // change, what is refused, what the log will say. Pure: the caller looks routes up and commits the plan.
 import {
+  type Assignment,
   diffHosts,
   type Host,
   type HostDiff,
@@ -14,10 +15,8 @@ import { type Endpoint, endpointKey, formatEndpoint } from "./endpoint.ts";
 import { formatModuleKey, type ModuleKey, ModuleMap } from "./module-key.ts";
 
 /** A module as it stands: its hosts, its own name ("" none) and the revision of its last change. */
-export interface RouteRecord extends ModuleKey {
-  readonly revision: number;
+export interface RouteRecord extends Assignment {
   readonly name: string;
-  readonly hosts: readonly Host[];
 }
 
 /** Lars names modids and cmdids apart (ModIDConfig, CmdIDConfig). */

@@ -1,6 +1,6 @@
 // Every key of the dns service's configuration.
 import * as z from "zod";
-import { type ConfigOf, defineConfig, key } from "../platform/config-schema.ts";
+import { defineConfig, key } from "../platform/config-schema.ts";
 import {
   authSection,
   databaseSection,
@@ -71,5 +71,3 @@ export const dnsConfig = defineConfig("dns", {
   log: logSection,
   data: dataSection,
 });
-
-export type DnsConfig = ConfigOf<typeof dnsConfig>;

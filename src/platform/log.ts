@@ -101,3 +101,15 @@ class RateLimitedLog implements Log {
     }
   }
 }
+
+/** Passes a line on when it differs from the one before, or when that was a minute ago: retries say the same for hours. */
+export function whenNew(write: (line: string) => void, nowMs = () => performance.now()): (line: string) => void {
+  let last = "";
+  let saidAtMs = Number.NEGATIVE_INFINITY;
+  return (line) => {
+    if (line === last && nowMs() - saidAtMs < 60_000) return;
+    last = line;
+    saidAtMs = nowMs();
+    write(line);
+  };
+}

@@ -1,6 +1,6 @@
 // Every key of the report service's configuration.
 import * as z from "zod";
-import { type ConfigOf, defineConfig, key } from "../platform/config-schema.ts";
+import { defineConfig, key } from "../platform/config-schema.ts";
 import {
   authSection,
   databaseSection,
@@ -49,5 +49,3 @@ export const reportConfig = defineConfig("report", {
   log: logSection,
   data: dataSection,
 });
-
-export type ReportConfig = ConfigOf<typeof reportConfig>;

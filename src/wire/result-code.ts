@@ -4,13 +4,7 @@
 export const RESULT_SUCCESS = 0;
 /** Every host is shedding: do not call now. */
 export const RESULT_OVERLOAD = 1;
-/** The agent could not do its work. */
+/** The agent could not do its work. Ours always can, or does not answer. @public */
 export const RESULT_SYSTEM_ERROR = 2;
 /** No such module, or its route has not arrived yet; the wire does not tell these apart. */
 export const RESULT_NO_MODULE = 3;
-
-export type ResultCode =
-  | typeof RESULT_SUCCESS
-  | typeof RESULT_OVERLOAD
-  | typeof RESULT_SYSTEM_ERROR
-  | typeof RESULT_NO_MODULE;

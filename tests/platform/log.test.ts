@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { BoundedWriter } from "../../src/platform/bounded-writer.ts";
-import { rateLimited } from "../../src/platform/log.ts";
+import { rateLimited, whenNew } from "../../src/platform/log.ts";
 import { createLog } from "../../src/platform/log-output.ts";
 import { ManualClock, settle } from "../support/manual-clock.ts";
 import { RecordingLog } from "../support/recording-log.ts";
@@ -201,5 +201,25 @@ describe("a bounded writer", () => {
     read();
     await waiting;
     expect(written).toBe(true);
+  });
+});
+
+describe("whenNew", () => {
+  test("passes a line on when it is new or the same as a minute ago", () => {
+    const lines: string[] = [];
+    let nowMs = 0;
+    const say = whenNew(
+      (line) => lines.push(line),
+      () => nowMs,
+    );
+    say("down");
+    say("down");
+    nowMs = 59_999;
+    say("down");
+    nowMs = 60_000;
+    say("down");
+    say("up");
+    say("down");
+    expect(lines).toEqual(["down", "down", "up", "down"]);
   });
 });

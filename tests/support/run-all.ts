@@ -19,8 +19,9 @@ const NEEDS: readonly Need[] = [
     programs: ["mariadbd", "mysqld"],
     debianPackage: "mariadb-server",
   },
+  { what: "curl (the README's lines are run)", programs: ["curl"], debianPackage: "curl" },
   { what: "Python 3 (a caller without a native client)", programs: ["python3"], debianPackage: "python3" },
-  { what: "Java 17 (a caller without a native client)", programs: ["java"], debianPackage: "openjdk-17-jdk-headless" },
+  { what: "Java 17 (a caller without a native client)", programs: ["javac"], debianPackage: "openjdk-17-jdk-headless" },
 ];
 
 function say(text: string): void {
@@ -101,7 +102,7 @@ const startedAt = performance.now();
 await installNeeds();
 const checks: readonly (readonly [string, readonly string[]])[] = [
   ["types", [process.execPath, "check"]],
-  ["style", [process.execPath, "x", "biome", "ci", "."]],
+  ["style", [process.execPath, "x", "biome", "ci", "--colors=off", "."]],
   ["unused code and dependencies", [process.execPath, "x", "--bun", "knip"]],
 ];
 let failedChecks = 0;

@@ -153,4 +153,5 @@ type Rows<T> = { -readonly [K in keyof T]: T[K] extends { $inferSelect: infer Ro
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : never;
 
 /** Does not compile when the two dialects disagree about a table, a column or a column's type. */
-export const sameRowsAsMysql: Same<Rows<Tables>, Rows<typeof mysql>> = true;
+const sameRowsAsMysql: Same<Rows<Tables>, Rows<typeof mysql>> = true;
+void sameRowsAsMysql;
