@@ -171,6 +171,8 @@ export function addReads(api: ApiContext): void {
     if (!Number.isSafeInteger(since) || since < 0) {
       throw new ProblemError(400, `Last-Event-ID is ${JSON.stringify(lastEventId?.slice(0, 64))}; expected a revision`);
     }
+    // HEAD gets headers alone: a stream would go on with nobody there to end it.
+    if (c.req.raw.method === "HEAD") return new Response(null, { headers: { "content-type": "text/event-stream" } });
     return stream(c, api, modules, since);
   });
 

@@ -4,7 +4,14 @@
 
 import { formatEndpoint } from "../core/endpoint.ts";
 import { compareModuleKeys, formatModuleKey, type ModuleKey, ModuleMap } from "../core/module-key.ts";
-import { exists, type NameRecord, type NameScope, type RouteRecord, type RouteView } from "../core/route-change.ts";
+import {
+  exists,
+  type NameRecord,
+  type NameScope,
+  type RouteChange,
+  type RouteRecord,
+  type RouteView,
+} from "../core/route-change.ts";
 import type { RouteDelta } from "../store/route-store.ts";
 
 export interface ListQuery {
@@ -109,21 +116,18 @@ export class RouteReplica extends Routes {
     return advanced;
   }
 
-  /**
-   * The database went back in time (restored from a backup): what it holds now is the truth. Returns the routes that
-   * differ, those that are gone included, at the database's revision.
-   */
-  reset(delta: RouteDelta): readonly RouteRecord[] {
-    const before = [...this.#routes.values()];
-    this.#routes.clear();
-    this.#names.modid.clear();
-    this.#names.cmdid.clear();
-    this.#revision = 0;
-    this.#existing = 0;
-    this.#hosts = 0;
-    const loaded = this.apply(delta);
-    const gone = before.filter((route) => exists(route) && !this.#routes.has(route.modid, route.cmdid));
-    return [...loaded, ...gone.map((route) => ({ ...route, revision: delta.revision, name: "", hosts: [] }))];
+  /** The change that turns what is held here into what a whole database holds. */
+  changeTo({ routes, names }: RouteDelta): RouteChange {
+    const named = new Set(names.map(({ scope, id }) => `${scope} ${id}`));
+    const known = new ModuleMap<true>();
+    for (const { modid, cmdid } of routes) known.set(modid, cmdid, true);
+    const gone = [...this.#routes.values()].filter(({ modid, cmdid }) => !known.has(modid, cmdid));
+    const unnamed = [...this.names()].filter(({ scope, id }) => !named.has(`${scope} ${id}`));
+    return {
+      action: "adopt",
+      routes: [...routes, ...gone.map(({ modid, cmdid }) => ({ modid, cmdid, name: "", hosts: [] }))],
+      names: [...names, ...unnamed.map(({ scope, id }) => ({ scope, id, name: "" }))],
+    };
   }
 
   /** Existing routes in (modid, cmdid) order. `more`: the list goes on after the last one. */

@@ -139,14 +139,30 @@ export class RouteService {
     }
   }
 
-  /** A lagging cluster node also looks older than us; only a database whose write line is older was restored. */
+  /**
+   * A lagging cluster node also looks older than us; only a database whose write line is older was restored. What it
+   * holds is the truth, but agents ignore what is older than what they have seen: so whatever differs from what was
+   * served is given a revision above all that were.
+   */
   async #confirmRestored(): Promise<void> {
-    const { store, log } = this.#options;
+    const { store, log, clock } = this.#options;
     const held = this.replica.revision;
-    const delta = await store.write(async (tx) => (tx.revision < held ? await tx.readSince(0) : undefined));
-    if (delta === undefined || this.replica.revision !== held) return;
-    log.warn("the database is older than what was served: taking its routes", { was: held, revision: delta.revision });
-    this.#take(this.replica.reset(delta));
+    const restored = await store.write(async (tx) => {
+      if (tx.revision >= held) return undefined;
+      const was = tx.revision;
+      const plan = planChange(this.replica, this.replica.changeTo(await tx.readSince(0)));
+      if (!plan.ok) throw new Error(plan.detail);
+      const { routes, names } = plan;
+      const atMs = clock.wallMs();
+      const revision = nextRevision(held, atMs);
+      // "adopt": it stands in the original's tables already.
+      await tx.append({ revision, atMs, who: "system", requestId: "", action: "adopt", routes, names });
+      return { was, revision, modules: routes.length, delta: await tx.readSince(held) };
+    });
+    if (restored === undefined) return;
+    const { delta, ...found } = restored;
+    log.warn("the database is older than what was served: taking its routes", { served: held, ...found });
+    this.#take(this.replica.apply(delta));
   }
 
   #take(routes: readonly RouteRecord[]): void {

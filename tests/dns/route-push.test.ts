@@ -1,0 +1,265 @@
+import { describe, expect, test } from "bun:test";
+import { type Host, makeHost } from "../../src/core/assignment.ts";
+import { type AgentConnection, RoutePush } from "../../src/dns/route-push.ts";
+import { RouteReplica } from "../../src/dns/route-replica.ts";
+import { HEADER_BYTES, MSG_UNWATCH_ROUTE_REQUEST, readInt32 } from "../../src/wire/frame.ts";
+import { decodeGetRouteResponse, encodeGetRouteRequest } from "../../src/wire/route-codec.ts";
+
+class FakeConnection implements AgentConnection {
+  readonly remoteAddress = "10.0.0.9";
+  readonly remotePort = 4711;
+  writable = true;
+  readonly frames: Uint8Array[] = [];
+  /** Frames taken until it is full. */
+  room = Number.POSITIVE_INFINITY;
+  closed = false;
+
+  constructor(readonly id: number) {}
+
+  send(bytes: Uint8Array): boolean {
+    expect(this.writable).toBe(true);
+    this.frames.push(bytes);
+    this.writable = --this.room > 0;
+    return this.writable;
+  }
+  close(): void {
+    this.closed = true;
+  }
+  /** "1.1@5: 1 2" for each frame since the last call. */
+  got(): string[] {
+    return this.frames.splice(0).map((frame) => {
+      expect(readInt32(frame, 4)).toBe(frame.length - HEADER_BYTES);
+      const route = decodeGetRouteResponse(frame, HEADER_BYTES, frame.length)!;
+      const ips = route.hosts.map(({ ip }) => ip).join(" ");
+      return `${route.modid}.${route.cmdid}@${route.revision}: ${ips}`;
+    });
+  }
+}
+
+class Rig {
+  nowMs = 0;
+  loaded = true;
+  readonly replica = new RouteReplica();
+  readonly push: RoutePush;
+  #deferred: (() => void)[] = [];
+  #connections = 0;
+
+  constructor(maxWatchesPerConnection = 100) {
+    this.push = new RoutePush({
+      replica: this.replica,
+      loaded: () => this.loaded,
+      maxWatchesPerConnection,
+      defer: (work) => this.#deferred.push(work),
+      nowMs: () => this.nowMs,
+    });
+  }
+  connect(): FakeConnection {
+    const connection = new FakeConnection(++this.#connections);
+    this.push.onOpen(connection);
+    return connection;
+  }
+  ask(connection: FakeConnection, modid: number, msgid = 1): this {
+    const body = new Uint8Array(22);
+    this.push.onFrame(connection, msgid, body.subarray(0, encodeGetRouteRequest(body, 0, modid, 1)));
+    return this;
+  }
+  change(modid: number, revision: number, ...hosts: (number | Host)[]): this {
+    const list = hosts.map((host) => (typeof host === "number" ? makeHost(host, 80) : host));
+    const routes = [{ modid, cmdid: 1, revision, name: "", hosts: list }];
+    this.push.onChange(this.replica.apply({ revision, routes, names: [] }));
+    return this;
+  }
+  /** One turn of the event loop. */
+  turn(): this {
+    for (const work of this.#deferred.splice(0)) work();
+    return this;
+  }
+  get idle(): boolean {
+    return this.#deferred.length === 0;
+  }
+}
+
+describe("a request", () => {
+  test("is answered with the route as it is; one for no module with no hosts, at the newest revision", () => {
+    const rig = new Rig().change(1, 5, 8, 9);
+    const agent = rig.connect();
+    rig.ask(agent, 1).ask(agent, 2).turn();
+    expect(agent.got()).toEqual(["1.1@5: 8 9", "2.1@5: "]);
+    expect(rig.idle).toBe(true);
+  });
+
+  test("repeated a hundred times before the answer left is answered once; asked again later it is answered again", () => {
+    const rig = new Rig().change(1, 5, 8);
+    const agent = rig.connect();
+    for (let i = 0; i < 100; i++) rig.ask(agent, 1);
+    rig.turn();
+    expect(agent.got()).toEqual(["1.1@5: 8"]);
+    rig.ask(agent, 1).turn();
+    expect(agent.got()).toHaveLength(1);
+    expect(rig.push.counts.requests).toBe(101);
+  });
+
+  test('that comes before the routes were loaded is answered when they are, and not with "no such module"', () => {
+    const rig = new Rig();
+    rig.loaded = false;
+    const agent = rig.connect();
+    rig.ask(agent, 1).turn();
+    expect(agent.got()).toEqual([]);
+    rig.change(1, 5, 8).turn();
+    expect(agent.got()).toEqual([]);
+    rig.loaded = true;
+    rig.push.onLoaded();
+    rig.turn();
+    expect(agent.got()).toEqual(["1.1@5: 8"]);
+  });
+
+  test("that is no request is counted and disturbs nothing", () => {
+    const rig = new Rig().change(1, 5, 8);
+    const agent = rig.connect();
+    rig.push.onFrame(agent, 1, new Uint8Array([0x08]));
+    rig.push.onFrame(agent, 99, new Uint8Array(0));
+    rig.push.onFrame(new FakeConnection(77), 1, new Uint8Array(0));
+    rig.ask(agent, 1).turn();
+    expect(agent.got()).toEqual(["1.1@5: 8"]);
+    expect(rig.push.counts).toMatchObject({ malformed: 1, unknownFrames: 1, requests: 1 });
+  });
+
+  test("of an empty body is one for module 0.0", () => {
+    const rig = new Rig();
+    const agent = rig.connect();
+    rig.push.onFrame(agent, 1, new Uint8Array(0));
+    rig.turn();
+    expect(agent.got()).toEqual(["0.0@0: "]);
+  });
+});
+
+describe("a change", () => {
+  test("goes to those who asked for the module and to nobody else", () => {
+    const rig = new Rig().change(1, 5, 8).change(2, 6, 8);
+    const [one, two, none] = [rig.connect(), rig.connect(), rig.connect()];
+    rig.ask(one, 1).ask(two, 1).ask(two, 2).turn();
+    for (const agent of [one, two]) agent.got();
+    rig.change(1, 7, 9).turn();
+    expect([one.got(), two.got(), none.got()]).toEqual([["1.1@7: 9"], ["1.1@7: 9"], []]);
+    rig.change(2, 8, 9).turn();
+    expect([one.got(), two.got()]).toEqual([[], ["2.1@8: 9"]]);
+    expect(rig.push.counts.pushes).toBe(3);
+  });
+
+  test("of a module that did not exist when it was asked for is told when it is made", () => {
+    const rig = new Rig();
+    const agent = rig.connect();
+    rig.ask(agent, 1).turn();
+    rig.change(1, 5, 8).turn();
+    expect(agent.got()).toEqual(["1.1@0: ", "1.1@5: 8"]);
+  });
+
+  test("is not told any more after unwatching, nor to a connection that closed", () => {
+    const rig = new Rig().change(1, 5, 8);
+    const [one, two] = [rig.connect(), rig.connect()];
+    rig.ask(one, 1).ask(two, 1).turn();
+    for (const agent of [one, two]) agent.got();
+    rig.ask(one, 1, MSG_UNWATCH_ROUTE_REQUEST);
+    rig.change(1, 6, 9);
+    rig.push.onClose(two);
+    rig.turn();
+    expect([one.got(), two.got(), rig.push.watches, rig.push.agentCount]).toEqual([[], [], 0, 1]);
+  });
+
+  test("leaves out hosts that are draining or down; when none is left the module has no hosts", () => {
+    const rig = new Rig().change(1, 5, 8, makeHost(9, 80, { state: "draining" }), makeHost(10, 80, { state: "down" }));
+    const agent = rig.connect();
+    rig.ask(agent, 1).turn();
+    rig.change(1, 6, makeHost(9, 80, { state: "draining" })).turn();
+    expect(agent.got()).toEqual(["1.1@5: 8", "1.1@6: "]);
+  });
+});
+
+describe("an agent that reads slowly", () => {
+  test("misses steps in between and gets the newest, once, when it reads", () => {
+    const rig = new Rig().change(1, 1, 8).change(2, 2, 8);
+    const [slow, quick] = [rig.connect(), rig.connect()];
+    slow.room = 1;
+    for (const agent of [slow, quick]) rig.ask(agent, 1).ask(agent, 2);
+    rig.turn();
+    expect(slow.got()).toEqual(["1.1@1: 8"]);
+    for (let revision = 10; revision < 60; revision++)
+      rig
+        .change(1, revision, revision)
+        .change(2, revision + 100, 1)
+        .turn();
+    expect(slow.got()).toEqual([]);
+    expect(rig.push.agents()[0]).toMatchObject({ modules: 2, behind: 2, address: "10.0.0.9:4711" });
+    slow.room = 10;
+    slow.writable = true;
+    rig.push.onDrain(slow);
+    rig.turn();
+    expect(slow.got().sort()).toEqual(["1.1@59: 59", "2.1@159: 1"]);
+    expect(quick.got()).toHaveLength(102);
+  });
+
+  test("does not hold up others", () => {
+    const rig = new Rig().change(1, 1, 8);
+    const [slow, quick] = [rig.connect(), rig.connect()];
+    slow.room = 0;
+    slow.writable = false;
+    rig.ask(slow, 1).ask(quick, 1).turn();
+    expect(quick.got()).toEqual(["1.1@1: 8"]);
+    expect(rig.idle).toBe(true);
+  });
+});
+
+describe("bounds", () => {
+  test("an agent at its limit of watches is answered and not watched; what it watches it may ask for again", () => {
+    const rig = new Rig(2).change(3, 1, 8);
+    const agent = rig.connect();
+    rig.ask(agent, 1).ask(agent, 2).turn().ask(agent, 3).ask(agent, 1).turn();
+    expect(agent.got()).toEqual(["1.1@1: ", "2.1@1: ", "3.1@1: 8", "1.1@1: "]);
+    expect([rig.push.watches, rig.push.counts.overLimit]).toEqual([2, 1]);
+    rig.change(3, 2, 9).turn();
+    expect(agent.got()).toEqual([]);
+    rig.ask(agent, 1, MSG_UNWATCH_ROUTE_REQUEST).ask(agent, 3).turn();
+    agent.got();
+    rig.change(3, 3, 10).turn();
+    expect(agent.got()).toEqual(["3.1@3: 10"]);
+  });
+
+  test("an agent over its limit that asks without end and reads nothing is owed no more than its limit", () => {
+    const rig = new Rig(3);
+    const agent = rig.connect();
+    agent.writable = false;
+    for (let modid = 0; modid < 1000; modid++) rig.ask(agent, modid);
+    expect(rig.push.agents()[0]).toMatchObject({ behind: 3, modules: 3 });
+  });
+
+  test("a change for a thousand agents is sent in slices, the loop runs in between, and everyone gets it once", () => {
+    const rig = new Rig().change(1, 1, 8);
+    const agents = Array.from({ length: 1000 }, () => rig.connect());
+    for (const agent of agents) rig.ask(agent, 1);
+    let turns = 0;
+    for (; !rig.idle; turns++) {
+      const before = rig.push.counts.frames;
+      rig.turn();
+      expect(rig.push.counts.frames - before).toBeLessThanOrEqual(256);
+    }
+    expect(turns).toBe(4);
+    for (const agent of agents) expect(agent.got()).toEqual(["1.1@1: 8"]);
+  });
+});
+
+describe("a route of more hosts than a frame holds", () => {
+  test("is sent as many as fit, others to the next who asks, until all were told; and counted", () => {
+    const many = Array.from({ length: 12_000 }, (_, i) => makeHost(0x0a00_0000 + i, 8000));
+    const rig = new Rig().change(1, 1, ...many);
+    const seen = new Set<number>();
+    for (let i = 0; i < 4; i++) {
+      const agent = rig.connect();
+      rig.ask(agent, 1).turn();
+      const frame = agent.frames[0]!;
+      expect(frame.length).toBeLessThanOrEqual(65_535);
+      for (const { ip } of decodeGetRouteResponse(frame, HEADER_BYTES, frame.length)!.hosts) seen.add(ip);
+    }
+    expect(seen.size).toBe(many.length);
+    expect(rig.push.counts.oversize).toBe(4);
+  });
+});
