@@ -1,4 +1,5 @@
 // From the configuration as operators write it to what shards work with.
+import { DEFAULT_STEERING } from "../core/policies.ts";
 import type { AgentConfig } from "./config.ts";
 import type { ShardSettings } from "./shard-protocol.ts";
 
@@ -11,8 +12,7 @@ export function shardSettings(config: AgentConfig): ShardSettings {
   const { routes, loadbalance, udp } = config;
   const { policy, update_timeout, ...lars } = loadbalance;
   return {
-    policy,
-    lars,
+    balancer: { policy, lars, steering: DEFAULT_STEERING, zone: config.zone.name },
     limits: {
       // Modules spread unevenly over shards; twice the even share is room enough.
       maxModules: Math.ceil((routes.max_modules * 2) / udp.shards),

@@ -1,14 +1,15 @@
 // What the agent's main thread and its shard workers say to each other, and shards among themselves. Picks and reports
 // that come by UDP never take this way; routes, HTTP calls and control do.
-import type { LarsParameters } from "../core/balancer-lars.ts";
+
 import type { StatisticsBlock } from "../core/call-statistics.ts";
+import type { BalancerSettings } from "../core/make-balancer.ts";
 import type { LogFields, LogLevel } from "../platform/log.ts";
 import type { ModuleDescription, ModuleLimits, RouteUpdate } from "./shard-modules.ts";
 
 export interface ShardSettings {
   readonly limits: ModuleLimits;
-  readonly policy: "lars";
-  readonly lars: LarsParameters;
+  /** For modules that name no policy of their own. */
+  readonly balancer: BalancerSettings;
 }
 
 export interface ShardStart {

@@ -4,7 +4,9 @@
 
 import { RESOLVING } from "../core/balancer.ts";
 import { LarsBalancer } from "../core/balancer-lars.ts";
+import { SteeredBalancer } from "../core/balancer-steered.ts";
 import { CallStatistics } from "../core/call-statistics.ts";
+import { makeBalancer } from "../core/make-balancer.ts";
 import { bindUdp, type UdpSocket } from "../net/udp-socket.ts";
 import { Shard } from "./shard.ts";
 import { counterIndex, ShardCounters } from "./shard-counters.ts";
@@ -55,7 +57,7 @@ class ShardWorker {
     );
     this.#modules = new ShardModules(
       start.settings.limits,
-      () => new LarsBalancer(this.#settings.lars),
+      () => makeBalancer(this.#settings.balancer),
       Math.random,
       statistics,
       this.#counters,
@@ -126,7 +128,8 @@ class ShardWorker {
         this.#settings = message.settings;
         this.#modules.configure(message.settings.limits);
         for (const balancer of this.#modules.balancers()) {
-          if (balancer instanceof LarsBalancer) balancer.configure(message.settings.lars);
+          if (balancer instanceof LarsBalancer) balancer.configure(message.settings.balancer.lars);
+          if (balancer instanceof SteeredBalancer) balancer.configure(message.settings.balancer.steering);
         }
         break;
       case "pick":

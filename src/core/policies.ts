@@ -1,7 +1,7 @@
 // The policies a module can be balanced by, and the numbers each can be tuned with. The list is the one that the
 // configuration, the dns service's API and the balancers share. Append only: names are stored in databases.
 
-export const POLICIES = ["lars"] as const;
+export const POLICIES = ["lars", "adaptive", "round_robin", "random", "least_request", "consistent_hash"] as const;
 export type PolicyName = (typeof POLICIES)[number];
 
 export function isPolicyName(name: string): name is PolicyName {
@@ -56,7 +56,7 @@ export const STEERING_PARAMETERS = {
     cost: "hosts with little traffic are judged later",
   },
   outlier_deviations: {
-    default: 1.9,
+    default: 3,
     min: 0,
     max: 10,
     unit: "standard deviations",
@@ -96,7 +96,7 @@ export const STEERING_PARAMETERS = {
     cost: "a host takes longer to carry its share",
   },
   decay: {
-    default: 10,
+    default: 1.5,
     min: 0.1,
     max: 600,
     unit: "s",

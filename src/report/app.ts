@@ -155,8 +155,7 @@ export function makeApp(deps: ReportAppDeps): HttpApp {
         `${refused} results found no room: ${deps.intake.size} rows wait for the database; send them again later`,
       );
     }
-    const durable = await within(deps.intake.durable(), DURABLE_TIMEOUT_MS);
-    if (!durable) {
+    if (!(await deps.intake.durable(DURABLE_TIMEOUT_MS))) {
       throw unavailable(
         `not durable after ${DURABLE_TIMEOUT_MS} ms: ${deps.intake.failure ?? "the database is slow"}; send it again`,
       );
@@ -200,14 +199,4 @@ function parseCursor(after: string | undefined): StatusFilter["after"] {
     return parts as [number, number, number, number, number];
   }
   throw new ProblemError(400, `after is ${JSON.stringify(after.slice(0, 80))}; pass the "next" of the page before`);
-}
-
-function within(promise: Promise<void>, timeoutMs: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(false), timeoutMs);
-    void promise.then(() => {
-      clearTimeout(timer);
-      resolve(true);
-    });
-  });
 }

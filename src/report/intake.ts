@@ -3,13 +3,14 @@
 // keys, however long the database is away and however often agents repeat themselves. Beyond the bound a report is
 // refused and counted; an agent sends its totals again, so refusing delays numbers and loses none.
 import { backoffDelay } from "../core/backoff.ts";
-import type { Clock } from "../platform/clock.ts";
+import { type Clock, type SetTimer, systemTimer } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
 import type { ReportStore, RunningTotal, WindowCount } from "../store/report-store.ts";
 
 export interface IntakeOptions {
   readonly store: ReportStore;
   readonly clock: Clock;
+  readonly setTimer?: SetTimer;
   readonly log: Log;
   readonly random: () => number;
   readonly maxRows: number;
@@ -30,7 +31,7 @@ interface Waiting {
 
 interface DurableWaiter {
   readonly number: number;
-  resolve(): void;
+  settle(durable: boolean): void;
 }
 
 function keyOf({ kind, row }: Report): string {
@@ -49,15 +50,23 @@ export class Intake {
   #waiting = new Map<string, Waiting>();
   #underWay = 0;
   #number = 0;
-  #durableWaiters: DurableWaiter[] = [];
+  readonly #durableWaiters = new Set<DurableWaiter>();
+  readonly #setTimer: SetTimer;
   #flushing: Promise<void> | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Cancels the next flush. */
+  #cancelTimer: (() => void) | undefined;
   #failures = 0;
   #failure: string | undefined;
   readonly counts = { offered: 0, coalesced: 0, stale: 0, refused: 0, stored: 0, batches: 0, failures: 0 };
 
   constructor(options: IntakeOptions) {
     this.#options = options;
+    this.#setTimer = options.setTimer ?? systemTimer;
+  }
+
+  /** Callers of `durable` that wait. */
+  get awaited(): number {
+    return this.#durableWaiters.size;
   }
 
   /** Rows that wait or are being written. */
@@ -98,11 +107,20 @@ export class Intake {
     return true;
   }
 
-  /** Resolves when everything taken so far is in the database. May take as long as the database is away. */
-  durable(): Promise<void> {
-    if (this.size === 0) return Promise.resolve();
+  /** True once everything taken so far is in the database; false when it is not after `timeoutMs`. */
+  durable(timeoutMs: number): Promise<boolean> {
+    if (this.size === 0) return Promise.resolve(true);
     return new Promise((resolve) => {
-      this.#durableWaiters.push({ number: this.#number, resolve });
+      const waiter: DurableWaiter = {
+        number: this.#number,
+        settle: (durable) => {
+          cancel();
+          this.#durableWaiters.delete(waiter);
+          resolve(durable);
+        },
+      };
+      const cancel = this.#setTimer(timeoutMs, () => waiter.settle(false));
+      this.#durableWaiters.add(waiter);
       void this.flush();
     });
   }
@@ -113,7 +131,11 @@ export class Intake {
       void this.flush();
       return;
     }
-    this.#timer ??= setTimeout(() => void this.flush(), this.#options.flushIntervalMs());
+    this.#flushIn(this.#options.flushIntervalMs());
+  }
+
+  #flushIn(delayMs: number): void {
+    this.#cancelTimer ??= this.#setTimer(delayMs, () => void this.flush());
   }
 
   /** Writes until nothing waits or a write fails (then it is tried again later). One at a time. */
@@ -126,8 +148,8 @@ export class Intake {
   }
 
   async #flush(): Promise<void> {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
     while (this.#waiting.size > 0) if (!(await this.#writeBatch())) return;
   }
 
@@ -190,11 +212,7 @@ export class Intake {
   #settle(): void {
     const [first] = this.#waiting.values();
     const durableUpTo = first === undefined ? this.#number : first.number - 1;
-    const [done, open] = [true, false].map((isDone) =>
-      this.#durableWaiters.filter(({ number }) => number <= durableUpTo === isDone),
-    );
-    this.#durableWaiters = open!;
-    for (const waiter of done!) waiter.resolve();
+    for (const waiter of [...this.#durableWaiters]) if (waiter.number <= durableUpTo) waiter.settle(true);
   }
 
   #retryLater(): void {
@@ -202,7 +220,7 @@ export class Intake {
       this.#failures === 0
         ? this.#options.flushIntervalMs()
         : backoffDelay(this.#failures, { baseMs: 100, maxMs: 3000 }, this.#options.random());
-    this.#timer ??= setTimeout(() => void this.flush(), delayMs);
+    this.#flushIn(delayMs);
   }
 
   /** Writes what waits, trying for `timeoutMs`. Returns how many rows could not be written. */
@@ -211,9 +229,11 @@ export class Intake {
     for (;;) {
       await this.flush();
       if (this.#waiting.size === 0 || this.#options.clock.nowMs() >= deadlineMs) break;
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      await new Promise<void>((resolve) => {
+        this.#setTimer(100, resolve);
+      });
     }
-    clearTimeout(this.#timer);
+    this.#cancelTimer?.();
     return this.#waiting.size;
   }
 }

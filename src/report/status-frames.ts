@@ -24,6 +24,11 @@ export function offerStatus(
 ): number {
   const { modid, cmdid, caller, ts, seq } = status;
   const instance = instanceText(status);
+  // No agent sends so many frames, and the database cannot order by a number that is not exact.
+  if (instance !== undefined && !Number.isSafeInteger(seq)) {
+    counts.badResults += status.resultCount;
+    return 0;
+  }
   let refused = 0;
   for (let i = 0; i < status.resultCount; i++) {
     const { ip, port, succ, err, overload } = status.results[i]!;

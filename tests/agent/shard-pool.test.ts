@@ -3,7 +3,9 @@ import { afterEach, expect, test } from "bun:test";
 import type { RouteUpdate } from "../../src/agent/shard-modules.ts";
 import { ShardPool, ShardUnavailable } from "../../src/agent/shard-pool.ts";
 import { makeHost } from "../../src/core/assignment.ts";
+import type { BalancerSettings } from "../../src/core/make-balancer.ts";
 import { ModuleMap } from "../../src/core/module-key.ts";
+import { DEFAULT_STEERING } from "../../src/core/policies.ts";
 import { eventually } from "../support/eventually.ts";
 import { RecordingLog } from "../support/recording-log.ts";
 import { UdpCaller } from "../support/udp-caller.ts";
@@ -13,6 +15,8 @@ const cleanups: (() => void | Promise<void>)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
+
+const BALANCER: BalancerSettings = { policy: "lars", lars: LARS, steering: DEFAULT_STEERING, zone: "" };
 
 class Rig {
   readonly log = new RecordingLog();
@@ -29,7 +33,7 @@ class Rig {
       port: options.port ?? 0,
       receiveBufferBytes: 1 << 20,
       maxStatisticsEntries: 10_000,
-      settings: { policy: "lars", lars: LARS, limits: LIMITS },
+      settings: { balancer: BALANCER, limits: LIMITS },
       log: this.log,
       routes: () => this.routes.values(),
       onWant: (modid, cmdid) => {
@@ -162,7 +166,7 @@ test("settings that are reloaded reach running shards and those restarted later"
   const rig = new Rig({ shards: 1 });
   await rig.pool.start();
   rig.put(route(1, 1, 7, 8));
-  rig.pool.configure({ policy: "lars", lars: { ...LARS, contin_err_limit: 2 }, limits: LIMITS });
+  rig.pool.configure({ balancer: { ...BALANCER, lars: { ...LARS, contin_err_limit: 2 } }, limits: LIMITS });
   const fail = { modid: 1, cmdid: 1, ip: 7, port: 80, latencyUs: 0, succeeded: false };
   const ejected = async (): Promise<boolean> =>
     (await rig.pool.describe(1, 1))!.hosts.find(({ ip }) => ip === 7)!.verdict === "ejected";

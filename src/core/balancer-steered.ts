@@ -1,0 +1,239 @@
+// Every policy but `lars`: a picker that chooses, and around it what is alike for all of them. Hosts and their state over
+// route updates, what is in flight and how long calls take, ejection, and zones: callers stay in their own zone while it
+// can carry them, and spill over in proportion as it cannot.
+//
+// A pick allocates nothing; the sets that pickers choose from are rebuilt when a host comes, goes, is ejected or
+// readmitted, which is rare.
+import { type Host, hostKey } from "./assignment.ts";
+import type { BalancedHost, Balancer, HostVerdict, Random } from "./balancer.ts";
+import { SHEDDING } from "./balancer.ts";
+import { Ejection } from "./ejection.ts";
+import { endpointKey } from "./endpoint.ts";
+import type { MakePicker, PickContext, Picker } from "./picker.ts";
+import type { SteeringParameters } from "./policies.ts";
+import { SteeredHost } from "./steered-host.ts";
+
+/** What a failure counts as, in ms, in the latency estimate: a caller that fails fast has still lost its call. */
+const FAILURE_MS = 1000;
+/** Leases are at least this long, and otherwise so many estimates. */
+const MIN_LEASE_MS = 3000;
+const LEASE_ESTIMATES = 20;
+/** A single call moves an estimate by at least and at most this much of the way. */
+const MIN_STEP = 1 / 64;
+const MAX_STEP = 0.6;
+const FAILURE_SHARE_STEP = 0.02;
+
+export class SteeredBalancer implements Balancer {
+  #parameters: SteeringParameters;
+  readonly #zone: string;
+  readonly #hosts = new Map<number, SteeredHost>();
+  readonly #makePicker: MakePicker;
+  #local: Picker;
+  #remote: Picker;
+  #all: Picker;
+  #allIsStale = true;
+  #localSize = 0;
+  #remoteSize = 0;
+  /** Share of picks that stay in the own zone. */
+  #localShare = 1;
+  #ejection: Ejection | undefined;
+  /** Share of all calls that fail lately. */
+  #failureShare = 0;
+  readonly #context: PickContext = { nowMs: 0, random: () => 0, keyHash: 0, inFlight: 0 };
+  #random: Random = () => 0.5;
+
+  constructor(parameters: SteeringParameters, zone: string, makePicker: MakePicker) {
+    this.#parameters = parameters;
+    this.#zone = zone;
+    this.#makePicker = makePicker;
+    this.#local = makePicker(parameters);
+    this.#remote = makePicker(parameters);
+    this.#all = makePicker(parameters);
+  }
+
+  /** New parameters count from the next pick and report on; hosts keep what they have earned. */
+  configure(parameters: SteeringParameters): void {
+    this.#parameters = parameters;
+    this.#ejection?.configure(parameters);
+    this.#local = this.#makePicker(parameters);
+    this.#remote = this.#makePicker(parameters);
+    this.#all = this.#makePicker(parameters);
+    this.#rebuild();
+  }
+
+  pick(nowMs: number, random: Random, keyHash: number): SteeredHost | typeof SHEDDING {
+    if (this.#hosts.size === 0) return SHEDDING;
+    this.#random = random;
+    const context = this.#context;
+    context.nowMs = nowMs;
+    context.random = random;
+    context.keyHash = keyHash;
+    const ejection = this.#ejection!;
+    ejection.countPick(nowMs);
+    const host = ejection.ejected.length > 0 ? this.#pickAround(ejection, context) : this.#pickAvailable(context);
+    if (!("take" in host)) return SHEDDING;
+    const before = host.inFlight;
+    host.expire(this.#leaseMs(host), nowMs);
+    host.take(nowMs);
+    context.inFlight += host.inFlight - before;
+    return host;
+  }
+
+  #pickAround(ejection: Ejection, context: PickContext): SteeredHost | typeof SHEDDING {
+    const probe = ejection.probe(context.nowMs);
+    if (probe !== undefined) return probe;
+    const available = this.#localSize + this.#remoteSize;
+    if (available > 0 && !ejection.panic) return this.#pickAvailable(context);
+    if (this.#parameters.shedding >= 1) return SHEDDING;
+    if (this.#allIsStale) {
+      this.#allIsStale = false;
+      this.#all.rebuild([...this.#hosts.values()]);
+    }
+    return this.#all.pick(context);
+  }
+
+  #pickAvailable(context: PickContext): SteeredHost {
+    if (this.#remoteSize === 0) return this.#local.pick(context);
+    if (this.#localSize === 0) return this.#remote.pick(context);
+    const stays = this.#localShare >= 1 || context.random() < this.#localShare;
+    return stays ? this.#local.pick(context) : this.#remote.pick(context);
+  }
+
+  #leaseMs(host: SteeredHost): number {
+    return Math.min(this.#parameters.pick_lease * 1000, Math.max(MIN_LEASE_MS, LEASE_ESTIMATES * host.estimateMs));
+  }
+
+  find(ip: number, port: number): SteeredHost | undefined {
+    return this.#hosts.get(endpointKey(ip, port));
+  }
+
+  report(reported: BalancedHost, succeeded: boolean, latencyUs: number, nowMs: number): void {
+    const host = reported as SteeredHost;
+    if (this.#hosts.get(hostKey(host)) !== host) return;
+    const before = host.inFlight;
+    host.expire(this.#leaseMs(host), nowMs);
+    const age = host.release(nowMs);
+    this.#context.inFlight += host.inFlight - before;
+    this.#failureShare += ((succeeded ? 0 : 1) - this.#failureShare) * FAILURE_SHARE_STEP;
+    const tookMs = latencyUs > 0 ? latencyUs / 1000 : age;
+    this.#estimate(host, succeeded, tookMs, nowMs);
+    if (this.#ejection!.report(host, succeeded, nowMs)) this.#rebuild();
+  }
+
+  #estimate(host: SteeredHost, succeeded: boolean, tookMs: number, nowMs: number): void {
+    let sampleMs = Math.max(0, tookMs);
+    if (!succeeded) {
+      // When everybody fails, failing says nothing about this host.
+      const blame = Math.max(0, 1 - 2 * this.#failureShare);
+      sampleMs = Math.max(sampleMs, host.estimateMs, FAILURE_MS * blame);
+    } else if (tookMs < 0) {
+      return;
+    }
+    const elapsedMs = nowMs - host.estimatedAtMs;
+    host.estimatedAtMs = nowMs;
+    if (host.estimateMs === 0) {
+      host.estimateMs = sampleMs;
+      return;
+    }
+    const step = 1 - Math.exp(-Math.max(0, elapsedMs) / (this.#parameters.decay * 1000));
+    host.estimateMs += (sampleMs - host.estimateMs) * Math.min(MAX_STEP, Math.max(MIN_STEP, step));
+  }
+
+  update(hosts: readonly Host[], nowMs: number): readonly BalancedHost[] {
+    const wanted = new Set<number>();
+    const isFirst = this.#hosts.size === 0;
+    const typicalMs = this.#typicalMs();
+    for (const { ip, port, weight, zone } of hosts) {
+      const key = endpointKey(ip, port);
+      wanted.add(key);
+      const known = this.#hosts.get(key);
+      if (known !== undefined) {
+        known.weight = weight;
+        known.zone = zone;
+        continue;
+      }
+      const host = new SteeredHost(ip, port, weight, zone, this.#parameters.success_window * 1000, nowMs);
+      // A host that joins others is taken for one of them until it shows otherwise, and warms up.
+      host.estimateMs = typicalMs;
+      if (!isFirst) {
+        host.rampFromMs = nowMs;
+        host.rampToMs = nowMs + this.#parameters.slow_start * 1000;
+        host.reason = "joined the route";
+      }
+      this.#hosts.set(key, host);
+    }
+    const left: SteeredHost[] = [];
+    for (const [key, host] of this.#hosts) if (!wanted.has(key)) left.push(host);
+    for (const host of left) {
+      this.#context.inFlight -= host.inFlight;
+      this.#hosts.delete(hostKey(host));
+    }
+    this.#ejection ??= new Ejection(this.#parameters, () => this.#random());
+    this.#ejection.setHosts([...this.#hosts.values()]);
+    this.#rebuild();
+    return left;
+  }
+
+  #typicalMs(): number {
+    let sum = 0;
+    let count = 0;
+    for (const { estimateMs, ejected } of this.#hosts.values()) {
+      if (ejected || estimateMs === 0) continue;
+      sum += estimateMs;
+      count++;
+    }
+    return count === 0 ? 0 : sum / count;
+  }
+
+  #rebuild(): void {
+    const all = [...this.#hosts.values()];
+    const available = all.filter(({ ejected }) => !ejected);
+    const isLocal = ({ zone }: SteeredHost): boolean => this.#zone !== "" && zone === this.#zone;
+    const hasLocal = all.some(isLocal);
+    const local = hasLocal ? available.filter(isLocal) : available;
+    const remote = hasLocal ? available.filter((host) => !isLocal(host)) : [];
+    this.#localSize = local.length;
+    this.#remoteSize = remote.length;
+    this.#local.rebuild(local);
+    this.#remote.rebuild(remote);
+    this.#allIsStale = true;
+    this.#localShare = hasLocal ? this.#shareThatStays(all, isLocal) : 1;
+  }
+
+  /** 1 while the own zone is healthy enough; less in proportion; never so little that a zone worse off is preferred. */
+  #shareThatStays(all: readonly SteeredHost[], isLocal: (host: SteeredHost) => boolean): number {
+    const health = (hosts: readonly SteeredHost[]): number => {
+      const total = hosts.reduce((sum, { weight }) => sum + weight, 0);
+      const healthy = hosts.reduce((sum, { weight, ejected }) => sum + (ejected ? 0 : weight), 0);
+      return total === 0 ? 0 : healthy / total;
+    };
+    const own = health(all.filter(isLocal));
+    const others = health(all.filter((host) => !isLocal(host)));
+    if (others <= own) return 1;
+    return Math.min(1, own * this.#parameters.zone_overprovision);
+  }
+
+  hosts(): Iterable<SteeredHost> {
+    return this.#hosts.values();
+  }
+
+  describe(nowMs: number): readonly HostVerdict[] {
+    return Array.from(this.#hosts.values(), (host) => ({
+      ip: host.ip,
+      port: host.port,
+      weight: host.weight,
+      zone: host.zone,
+      verdict: host.ejected ? "ejected" : "available",
+      reason: host.ejected ? `${host.reason}, ${probeText(host, nowMs)}` : host.reason,
+      sinceMs: host.sinceMs,
+      succ: host.window.succ,
+      err: host.window.err,
+    }));
+  }
+}
+
+function probeText(host: SteeredHost, nowMs: number): string {
+  if (host.probeUntilMs > 0) return "waiting for its report";
+  const seconds = (host.probeAtMs - nowMs) / 1000;
+  return seconds > 0 ? `probe in ${seconds.toFixed(1)} s` : "probe with the next pick";
+}

@@ -1,0 +1,58 @@
+// How calls went lately: successes and failures of the last so many seconds, in a few buckets that are reused as time
+// goes on. O(1) per call, no allocation, and what is too old is forgotten in steps of a sixth of the window.
+
+const BUCKETS = 6;
+
+export class CallWindow {
+  readonly #succ = new Float64Array(BUCKETS);
+  readonly #err = new Float64Array(BUCKETS);
+  #bucketMs: number;
+  /** Number of the newest bucket since time zero; the array is a ring over it. */
+  #newest = 0;
+  /** Sums over all buckets, as of the last `advance`. */
+  succ = 0;
+  err = 0;
+
+  constructor(windowMs: number) {
+    this.#bucketMs = windowMs / BUCKETS;
+  }
+
+  /** Forgets what has become too old. Time that goes backwards is taken for no time. */
+  advance(nowMs: number): void {
+    const bucket = Math.floor(nowMs / this.#bucketMs);
+    if (bucket <= this.#newest) return;
+    const steps = Math.min(bucket - this.#newest, BUCKETS);
+    for (let i = 1; i <= steps; i++) {
+      const at = (this.#newest + i) % BUCKETS;
+      this.succ -= this.#succ[at]!;
+      this.err -= this.#err[at]!;
+      this.#succ[at] = 0;
+      this.#err[at] = 0;
+    }
+    // A pause longer than the window cleared the whole ring, wherever it now begins.
+    this.#newest = bucket;
+  }
+
+  add(succeeded: boolean, nowMs: number): void {
+    this.advance(nowMs);
+    const at = this.#newest % BUCKETS;
+    if (succeeded) {
+      this.#succ[at]! += 1;
+      this.succ += 1;
+    } else {
+      this.#err[at]! += 1;
+      this.err += 1;
+    }
+  }
+
+  clear(): void {
+    this.#succ.fill(0);
+    this.#err.fill(0);
+    this.succ = 0;
+    this.err = 0;
+  }
+
+  get calls(): number {
+    return this.succ + this.err;
+  }
+}

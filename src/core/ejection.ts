@@ -1,0 +1,226 @@
+// Which hosts are held out of the picks, and how they get back. One rule book around every policy (grpc-js and Envoy are
+// built so: outlier detection wraps the picker).
+//
+// Out: failures in a row, or a share of successes that is low in itself or against the other hosts, by more than chance
+// explains. Only an outlier is ejected: when the others fail alike, the fault is not the host's (a dependency they share,
+// the caller itself), and taking hosts out would help nobody. So somebody else must be healthy.
+// Back: after a pause, one pick at a time goes to the host as a probe. A failed probe doubles the pause; a success
+// readmits the host on probation, with a share that ramps up, and a failure then ejects it at once. The pause needs no
+// doubling beyond the point where probes cost nearly nothing: it stops at the interval at which all probes together
+// are a thousandth of the module's calls. A busy module finds a recovered host within seconds, a quiet one is spared.
+// Panic: when those that are left fail too, everybody is tried, and whoever succeeds is back.
+import type { Random } from "./balancer.ts";
+import { CallWindow } from "./call-window.ts";
+import type { SteeringParameters } from "./policies.ts";
+import type { SteeredHost } from "./steered-host.ts";
+
+/** Probes may cost this share of a module's calls. */
+const PROBE_SHARE = 0.001;
+const PROBE_JITTER = 0.1;
+/** A probe that nobody reported counts as never sent after this long. */
+const PROBE_LEASE_MS = 5000;
+/** A rate that is lower by less than this is not worth a host. */
+const MIN_RATE_DIFFERENCE = 0.08;
+/** Share of recent successes among those that are left: below the first, panic; above the second, no more. */
+const PANIC_BELOW = 0.3;
+const CALM_ABOVE = 0.6;
+const SURVIVOR_WEIGHT = 0.1;
+const READMISSION_RAMP_MS = 1000;
+const RATE_EVERY_MS = 1000;
+
+export class Ejection {
+  #parameters: SteeringParameters;
+  readonly #random: Random;
+  /** Of all hosts. */
+  readonly #window: CallWindow;
+  #hosts: readonly SteeredHost[] = [];
+  #ejected: SteeredHost[] = [];
+  #nextProbeAtMs = Number.POSITIVE_INFINITY;
+  #survivors = 1;
+  #panic = false;
+  #picksPerSecond = 0;
+  #countedPicks = 0;
+  #countedFromMs = Number.NaN;
+
+  constructor(parameters: SteeringParameters, random: Random) {
+    this.#parameters = parameters;
+    this.#random = random;
+    this.#window = new CallWindow(parameters.success_window * 1000);
+  }
+
+  get ejected(): readonly SteeredHost[] {
+    return this.#ejected;
+  }
+
+  /** Those that are left fail too: every host is to be tried. */
+  get panic(): boolean {
+    return this.#panic;
+  }
+
+  configure(parameters: SteeringParameters): void {
+    this.#parameters = parameters;
+  }
+
+  /** The module's hosts; those that stay keep their state. */
+  setHosts(hosts: readonly SteeredHost[]): void {
+    this.#hosts = hosts;
+    this.#ejected = hosts.filter(({ ejected }) => ejected);
+    this.#scheduleProbes();
+    if (this.#ejected.length === 0) this.#panic = false;
+  }
+
+  countPick(nowMs: number): void {
+    this.#countedPicks++;
+    if (!(nowMs - this.#countedFromMs < RATE_EVERY_MS)) {
+      const seconds = (nowMs - this.#countedFromMs) / 1000;
+      if (seconds > 0) {
+        const rate = this.#countedPicks / seconds;
+        this.#picksPerSecond = this.#picksPerSecond === 0 ? rate : (this.#picksPerSecond + rate) / 2;
+      }
+      this.#countedFromMs = nowMs;
+      this.#countedPicks = 0;
+    }
+  }
+
+  /** An ejected host whose probe is due, or undefined. The pick that is made of it is the probe. O(1) unless one is due. */
+  probe(nowMs: number): SteeredHost | undefined {
+    if (nowMs < this.#nextProbeAtMs) return undefined;
+    let due: SteeredHost | undefined;
+    for (const host of this.#ejected) {
+      if (host.probeUntilMs > 0 && nowMs < host.probeUntilMs) continue;
+      if (nowMs >= host.probeAtMs && (due === undefined || host.probeAtMs < due.probeAtMs)) due = host;
+    }
+    if (due !== undefined) {
+      due.probeUntilMs = nowMs + PROBE_LEASE_MS;
+      due.reason = "ejected: a probe is under way";
+    }
+    this.#scheduleProbes();
+    return due;
+  }
+
+  /** A call ended. True when the set of ejected hosts changed. */
+  report(host: SteeredHost, succeeded: boolean, nowMs: number): boolean {
+    host.window.add(succeeded, nowMs);
+    this.#window.add(succeeded, nowMs);
+    if (succeeded) {
+      host.consecutiveFailures = 0;
+      host.consecutiveSuccesses++;
+    } else {
+      host.consecutiveFailures++;
+      host.consecutiveSuccesses = 0;
+    }
+    if (host.ejected) return this.#reportEjected(host, succeeded, nowMs);
+    this.#survivors += ((succeeded ? 1 : 0) - this.#survivors) * SURVIVOR_WEIGHT;
+    if (this.#panic) {
+      if (this.#survivors > CALM_ABOVE) this.#panic = false;
+    } else if (this.#ejected.length > 0 && this.#survivors < PANIC_BELOW) {
+      this.#panic = true;
+    }
+    if (succeeded) {
+      if (host.onProbation && nowMs >= host.rampToMs && host.consecutiveSuccesses >= this.#parameters.min_calls) {
+        host.onProbation = false;
+      }
+      return false;
+    }
+    const reason = this.#verdict(host, nowMs);
+    if (reason === undefined) return false;
+    this.#eject(host, reason, nowMs);
+    return true;
+  }
+
+  #reportEjected(host: SteeredHost, succeeded: boolean, nowMs: number): boolean {
+    const probed = host.probeUntilMs > 0;
+    host.probeUntilMs = 0;
+    if (succeeded && (probed || this.#panic)) {
+      this.#readmit(host, nowMs);
+      return true;
+    }
+    if (probed) {
+      host.ejections++;
+      this.#pause(host, "the last probe failed", nowMs);
+    }
+    return false;
+  }
+
+  /** Why the host is to be ejected after a failure, or undefined. */
+  #verdict(host: SteeredHost, nowMs: number): string | undefined {
+    const { consecutive_failures, min_calls, min_success_rate, outlier_deviations, max_ejected_share } =
+      this.#parameters;
+    if (this.#panic || !this.#somebodyElseIsHealthy(host)) return undefined;
+    if (host.onProbation) return "failed again after it was readmitted";
+    if (host.consecutiveFailures >= consecutive_failures) return `${host.consecutiveFailures} consecutive failures`;
+    const { calls } = host.window;
+    if (calls < min_calls || host.window.err < 2) return undefined;
+    const cap = Math.max(1, Math.floor(max_ejected_share * this.#hosts.length));
+    if (this.#ejected.length >= cap) return undefined;
+    this.#window.advance(nowMs);
+    const othersCalls = this.#window.calls - calls;
+    const others = othersCalls > 0 ? this.#window.succ - host.window.succ : 0;
+    const rate = host.window.succ / calls;
+    const othersRate = othersCalls > 0 ? others / othersCalls : 0;
+    if (othersRate - rate < MIN_RATE_DIFFERENCE) return undefined;
+    // How many standard deviations of a fair draw lie between the two shares of successes (two-proportion z-test).
+    const pooled = this.#window.succ / this.#window.calls;
+    const deviation = Math.sqrt(pooled * (1 - pooled) * (1 / calls + 1 / othersCalls));
+    const distance = deviation > 0 ? (othersRate - rate) / deviation : 0;
+    const percent = `${Math.round(rate * 100)} % of ${calls} calls succeeded, ${Math.round(othersRate * 100)} % of the others'`;
+    if (min_success_rate > 0 && rate < min_success_rate && distance > 1) return percent;
+    if (outlier_deviations > 0 && distance > outlier_deviations) return percent;
+    return undefined;
+  }
+
+  #somebodyElseIsHealthy(host: SteeredHost): boolean {
+    for (const other of this.#hosts) {
+      if (other !== host && !other.ejected && other.consecutiveFailures === 0 && other.consecutiveSuccesses > 0)
+        return true;
+    }
+    return false;
+  }
+
+  #eject(host: SteeredHost, reason: string, nowMs: number): void {
+    // A host that held for longer than it was out starts its count anew.
+    const heldMs = nowMs - host.sinceMs;
+    if (!host.onProbation && heldMs > 2 * this.#pauseMs(host)) host.ejections = 0;
+    host.ejected = true;
+    host.onProbation = false;
+    host.sinceMs = nowMs;
+    host.ejections++;
+    host.probeUntilMs = 0;
+    host.window.clear();
+    this.#ejected.push(host);
+    this.#pause(host, reason, nowMs);
+  }
+
+  #readmit(host: SteeredHost, nowMs: number): void {
+    host.ejected = false;
+    host.onProbation = true;
+    host.sinceMs = nowMs;
+    host.reason = "readmitted: its probe succeeded";
+    host.window.clear();
+    host.rampFromMs = nowMs;
+    host.rampToMs = nowMs + Math.min(READMISSION_RAMP_MS, this.#parameters.slow_start * 1000);
+    this.#ejected = this.#ejected.filter((other) => other !== host);
+    this.#scheduleProbes();
+    if (this.#ejected.length === 0) this.#panic = false;
+  }
+
+  #pauseMs(host: SteeredHost): number {
+    const { base_ejection, max_ejection } = this.#parameters;
+    const doubled = base_ejection * 2 ** Math.min(30, Math.max(0, host.ejections - 1));
+    const cheap = Math.max(1, this.#ejected.length) / (PROBE_SHARE * Math.max(0.001, this.#picksPerSecond));
+    return Math.min(doubled, max_ejection, Math.max(base_ejection, cheap)) * 1000;
+  }
+
+  #pause(host: SteeredHost, reason: string, nowMs: number): void {
+    const jitter = 1 + PROBE_JITTER * (this.#random() - 0.5);
+    host.probeAtMs = nowMs + this.#pauseMs(host) * jitter;
+    host.reason = `ejected: ${reason}`;
+    this.#scheduleProbes();
+  }
+
+  #scheduleProbes(): void {
+    let next = Number.POSITIVE_INFINITY;
+    for (const host of this.#ejected) next = Math.min(next, Math.max(host.probeAtMs, host.probeUntilMs));
+    this.#nextProbeAtMs = next;
+  }
+}
