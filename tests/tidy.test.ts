@@ -95,7 +95,7 @@ describe("directions", () => {
     // Guards the guard: the worker URL, the dynamic import and the type import are where others miss them.
     expect(importsOf("src/agent/shard-pool.ts")).toContain("src/agent/shard-worker.ts");
     expect(importsOf("src/store/open.ts")).toContain("src/store/sqlite/open.ts");
-    expect(importsOf("src/agent/shard-protocol.ts")).toContain("src/core/balancer-lars.ts");
+    expect(importsOf("src/agent/shard-protocol.ts")).toContain("src/core/make-balancer.ts");
   });
 });
 
