@@ -135,7 +135,11 @@ export class Intake {
   }
 
   #flushIn(delayMs: number): void {
-    this.#cancelTimer ??= this.#setTimer(delayMs, () => void this.flush());
+    this.#cancelTimer ??= this.#setTimer(delayMs, () => {
+      // Here and not in `flush`, which may find one under way that this timer was set during.
+      this.#cancelTimer = undefined;
+      void this.flush();
+    });
   }
 
   /** Writes until nothing waits or a write fails (then it is tried again later). One at a time. */

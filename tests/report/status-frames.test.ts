@@ -1,0 +1,110 @@
+import { describe, expect, test } from "bun:test";
+import { StatusFrames } from "../../src/report/status-frames.ts";
+import { encodeReportStatusRequest, makeReportStatusRequest, reportStatusBytes } from "../../src/wire/status-codec.ts";
+import { IntakeRig } from "./intake-rig.ts";
+
+class FakeConnection {
+  reading = true;
+  pause(): void {
+    this.reading = false;
+  }
+  resume(): void {
+    this.reading = true;
+  }
+}
+
+interface FrameOptions {
+  readonly instance?: number;
+  readonly seq?: number;
+  readonly ports?: readonly number[];
+}
+
+function body(ips: readonly number[], { instance = 0, seq = 0, ports = [] }: FrameOptions = {}): Uint8Array {
+  const status = makeReportStatusRequest();
+  Object.assign(status, { modid: 1, cmdid: 1, caller: 7, ts: 5, instanceLow: instance, seq, resultCount: ips.length });
+  for (const [i, ip] of ips.entries()) {
+    status.results.push({ ip, port: ports[i] ?? 80, succ: 3, err: 1, overload: false });
+  }
+  const bytes = new Uint8Array(reportStatusBytes(ips.length));
+  return bytes.subarray(0, encodeReportStatusRequest(bytes, 0, status));
+}
+
+class Rig extends IntakeRig {
+  readonly frames = new StatusFrames<FakeConnection>(this.intake);
+  send(bytes: Uint8Array, connection = new FakeConnection(), msgid = 3): FakeConnection {
+    this.frames.onFrame(connection, msgid, bytes);
+    return connection;
+  }
+}
+
+describe("a frame", () => {
+  test("with an instance carries totals that add up; one without, a C++ agent's, overwrites", async () => {
+    const rig = new Rig();
+    rig.send(body([8], { instance: 5, seq: 1 }));
+    rig.send(body([9]));
+    await rig.wait(200);
+    rig.send(body([8], { instance: 6, seq: 1 }));
+    rig.send(body([9]));
+    await rig.wait(200);
+    expect(rig.store.texts).toEqual(["1.1 8:80 from 7: 6/2", "1.1 9:80 from 7: 3/1"]);
+    expect(rig.frames.counts).toMatchObject({ frames: 4, malformed: 0, badResults: 0 });
+  });
+
+  test("of another id, or malformed, is counted and changes nothing; an empty one is a frame of no results", () => {
+    const rig = new Rig();
+    rig.send(body([8]), undefined, 9);
+    rig.send(new Uint8Array([0x08]));
+    rig.send(body([8]).subarray(0, -1));
+    rig.send(new Uint8Array(0));
+    expect(rig.frames.counts).toMatchObject({ unknownFrames: 1, malformed: 2, frames: 1 });
+    expect(rig.intake.size).toBe(0);
+  });
+
+  test("results with a port that is none are left out and counted, the others are taken", () => {
+    const rig = new Rig();
+    rig.send(body([1, 2, 3, 4], { ports: [0, 80, -1, 65536] }));
+    expect([rig.intake.size, rig.frames.counts.badResults]).toEqual([1, 3]);
+  });
+
+  test("with a number that is not exact (2^53 and up) is left out: no database could order by it", () => {
+    const rig = new Rig();
+    const status = new Uint8Array([...body([1, 2], { instance: 5 }), 0x88, 0x01, ...new Array(9).fill(0xff), 0x01]);
+    rig.send(status);
+    expect([rig.intake.size, rig.frames.counts.badResults]).toEqual([0, 2]);
+    rig.send(body([1, 2], { instance: 5, seq: Number.MAX_SAFE_INTEGER }));
+    expect(rig.intake.size).toBe(2);
+  });
+});
+
+describe("a crowded intake", () => {
+  test("is not fed any more by those that send, until there is room; others are read from meanwhile", async () => {
+    const rig = new Rig({ maxRows: 8, batchRows: 100 });
+    const [busy, quiet] = [new FakeConnection(), new FakeConnection()];
+    rig.send(body([1, 2, 3, 4, 5]), busy);
+    expect(busy.reading).toBe(true);
+    rig.send(body([6]), busy);
+    rig.send(body([6]), busy);
+    expect([busy.reading, quiet.reading, rig.frames.paused, rig.frames.counts.pauses]).toEqual([false, true, 1, 1]);
+    rig.frames.tick();
+    expect(busy.reading).toBe(false);
+    await rig.wait(200);
+    rig.frames.tick();
+    expect([busy.reading, rig.frames.paused]).toEqual([true, 0]);
+  });
+
+  test("forgets a source that closed while it waited", async () => {
+    const rig = new Rig({ maxRows: 4, batchRows: 100 });
+    const gone = rig.send(body([1, 2, 3]));
+    rig.frames.onClose(gone);
+    expect(rig.frames.paused).toBe(0);
+    await rig.wait(200);
+    rig.frames.tick();
+    expect(gone.reading).toBe(false);
+  });
+
+  test("beyond the bound refuses and counts what does not fit; agents send totals again", () => {
+    const rig = new Rig({ maxRows: 4, batchRows: 100 });
+    rig.send(body([1, 2, 3, 4, 5, 6]));
+    expect([rig.intake.size, rig.intake.counts.refused]).toEqual([4, 2]);
+  });
+});
