@@ -29,6 +29,7 @@ export const SHARD_COUNTERS = [
   "modules",
   "unknown_modules",
   "waiting",
+  "dropped_by_socket",
 ] as const;
 
 export type ShardCounter = (typeof SHARD_COUNTERS)[number];

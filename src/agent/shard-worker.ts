@@ -20,6 +20,8 @@ declare const self: Worker;
 const TICK_MS = 5;
 const FORGET_EVERY_MS = 60_000;
 const DATAGRAMS_PER_CLOCK_CHECK = 64;
+/** Asking the kernel what it dropped is a system call. */
+const DROPS_EVERY_MS = 1000;
 
 function post(message: FromShard): void {
   self.postMessage(message);
@@ -38,6 +40,8 @@ class ShardWorker {
   /** By workers that this one succeeds; a socket counts from zero. */
   readonly #sentBefore: number;
   readonly #sendErrorsBefore: number;
+  readonly #droppedBefore: number;
+  #dropsReadAtMs = 0;
   readonly #timer: Timer;
   readonly #direct = {
     reply: (bytes: Uint8Array, length: number, port: number, address: string): void => {
@@ -50,6 +54,7 @@ class ShardWorker {
     this.#counters = new ShardCounters(start.counters);
     this.#sentBefore = this.#counters.read("sent");
     this.#sendErrorsBefore = this.#counters.read("send_errors");
+    this.#droppedBefore = this.#counters.read("dropped_by_socket");
     const statistics = new CallStatistics(
       start.maxStatisticsEntries,
       (block) => post({ type: "block", block }),
@@ -113,6 +118,9 @@ class ShardWorker {
     const { values } = this.#counters;
     values[SENT] = this.#sentBefore + (this.#socket?.counters.out ?? 0);
     values[SEND_ERRORS] = this.#sendErrorsBefore + (this.#socket?.counters.sendErrors ?? 0);
+    if (nowMs - this.#dropsReadAtMs < DROPS_EVERY_MS) return;
+    this.#dropsReadAtMs = nowMs;
+    values[DROPPED_BY_SOCKET] = this.#droppedBefore + (this.#socket?.droppedBySocket() ?? 0);
   }
 
   handle(message: Exclude<ToShard, ShardStart>): void {
@@ -179,6 +187,7 @@ const PICKS = counterIndex("picks");
 const RESOLVING_ANSWERS = counterIndex("resolving");
 const SENT = counterIndex("sent");
 const SEND_ERRORS = counterIndex("send_errors");
+const DROPPED_BY_SOCKET = counterIndex("dropped_by_socket");
 
 let worker: ShardWorker | undefined;
 

@@ -13,8 +13,11 @@ import type { MakePicker, PickContext, Picker } from "./picker.ts";
 import type { SteeringParameters } from "./policies.ts";
 import { SteeredHost } from "./steered-host.ts";
 
-/** What a failure counts as, in ms, in the latency estimate: a caller that fails fast has still lost its call. */
+/** What a call that failed has cost its caller, in ms, however fast it failed. */
 const FAILURE_MS = 1000;
+/** Failing that much more often than the module as a whole is put down to chance. */
+const FAILURE_SLACK = 0.05;
+const FAILURE_FACTOR = 2;
 /** Leases are at least this long, and otherwise so many estimates. */
 const MIN_LEASE_MS = 3000;
 const LEASE_ESTIMATES = 20;
@@ -117,26 +120,28 @@ export class SteeredBalancer implements Balancer {
     this.#failureShare += ((succeeded ? 0 : 1) - this.#failureShare) * FAILURE_SHARE_STEP;
     const tookMs = latencyUs > 0 ? latencyUs / 1000 : age;
     this.#estimate(host, succeeded, tookMs, nowMs);
-    if (this.#ejection!.report(host, succeeded, nowMs)) this.#rebuild();
+    if (!this.#ejection!.report(host, succeeded, nowMs)) return;
+    if (!host.ejected) {
+      // Readmitted: what it was before says little; the others are a better guess than a single call.
+      host.estimateMs = Math.max(this.#typicalMs(), tookMs);
+      host.failureShare = 0;
+      host.penaltyMs = 0;
+    }
+    this.#rebuild();
   }
 
   #estimate(host: SteeredHost, succeeded: boolean, tookMs: number, nowMs: number): void {
-    let sampleMs = Math.max(0, tookMs);
-    if (!succeeded) {
-      // When everybody fails, failing says nothing about this host.
-      const blame = Math.max(0, 1 - 2 * this.#failureShare);
-      sampleMs = Math.max(sampleMs, host.estimateMs, FAILURE_MS * blame);
-    } else if (tookMs < 0) {
-      return;
-    }
-    const elapsedMs = nowMs - host.estimatedAtMs;
+    const elapsedMs = Math.max(0, nowMs - host.estimatedAtMs);
     host.estimatedAtMs = nowMs;
-    if (host.estimateMs === 0) {
-      host.estimateMs = sampleMs;
-      return;
-    }
-    const step = 1 - Math.exp(-Math.max(0, elapsedMs) / (this.#parameters.decay * 1000));
-    host.estimateMs += (sampleMs - host.estimateMs) * Math.min(MAX_STEP, Math.max(MIN_STEP, step));
+    const timed = 1 - Math.exp(-elapsedMs / (this.#parameters.decay * 1000));
+    const step = Math.min(MAX_STEP, Math.max(MIN_STEP, timed));
+    host.failureShare += ((succeeded ? 0 : 1) - host.failureShare) * step;
+    const excess = host.failureShare - FAILURE_FACTOR * this.#failureShare - FAILURE_SLACK;
+    host.penaltyMs = FAILURE_MS * Math.max(0, excess);
+    // A call that failed fast says nothing about how long calls take; one that failed late does.
+    if (tookMs < 0 || (!succeeded && tookMs < host.estimateMs)) return;
+    if (host.estimateMs === 0) host.estimateMs = tookMs;
+    else host.estimateMs += (tookMs - host.estimateMs) * step;
   }
 
   update(hosts: readonly Host[], nowMs: number): readonly BalancedHost[] {
@@ -166,6 +171,7 @@ export class SteeredBalancer implements Balancer {
     for (const [key, host] of this.#hosts) if (!wanted.has(key)) left.push(host);
     for (const host of left) {
       this.#context.inFlight -= host.inFlight;
+      this.#ejection?.forget(host, nowMs);
       this.#hosts.delete(hostKey(host));
     }
     this.#ejection ??= new Ejection(this.#parameters, () => this.#random());

@@ -45,6 +45,18 @@ export class CallWindow {
     }
   }
 
+  /** Takes another window's calls out of this one, which holds them; both have the same length. */
+  remove(other: CallWindow, nowMs: number): void {
+    this.advance(nowMs);
+    other.advance(nowMs);
+    for (let i = 0; i < BUCKETS; i++) {
+      this.#succ[i]! -= other.#succ[i]!;
+      this.#err[i]! -= other.#err[i]!;
+    }
+    this.succ -= other.succ;
+    this.err -= other.err;
+  }
+
   clear(): void {
     this.#succ.fill(0);
     this.#err.fill(0);

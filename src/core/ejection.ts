@@ -7,7 +7,7 @@
 // Back: after a pause, one pick at a time goes to the host as a probe. A failed probe doubles the pause; a success
 // readmits the host on probation, with a share that ramps up, and a failure then ejects it at once. The pause needs no
 // doubling beyond the point where probes cost nearly nothing: it stops at the interval at which all probes together
-// are a thousandth of the module's calls. A busy module finds a recovered host within seconds, a quiet one is spared.
+// are less than a thousandth of the module's calls. A busy module finds a recovered host within seconds, a quiet one is spared.
 // Panic: when those that are left fail too, everybody is tried, and whoever succeeds is back.
 import type { Random } from "./balancer.ts";
 import { CallWindow } from "./call-window.ts";
@@ -15,7 +15,7 @@ import type { SteeringParameters } from "./policies.ts";
 import type { SteeredHost } from "./steered-host.ts";
 
 /** Probes may cost this share of a module's calls. */
-const PROBE_SHARE = 0.001;
+const PROBE_SHARE = 0.0009;
 const PROBE_JITTER = 0.1;
 /** A probe that nobody reported counts as never sent after this long. */
 const PROBE_LEASE_MS = 5000;
@@ -25,6 +25,15 @@ const MIN_RATE_DIFFERENCE = 0.08;
 const PANIC_BELOW = 0.3;
 const CALM_ABOVE = 0.6;
 const SURVIVOR_WEIGHT = 0.1;
+/** A host below min_success_rate is an outlier sooner than one above it, but not by chance. */
+const LOW_RATE_DEVIATIONS = 2.5;
+const SHARED_TROUBLE_DEVIATIONS = 1.5;
+/** Others that do at least this well over that many calls make consecutive failures count for more. */
+const WELL_RATE = 0.98;
+const WELL_CALLS = 50;
+const WELL_SHARE = 0.6;
+/** While the others do worse than this, one failure of a readmitted host is no sign. */
+const PROBATION_RATE = 0.95;
 const READMISSION_RAMP_MS = 1000;
 const RATE_EVERY_MS = 1000;
 
@@ -67,6 +76,11 @@ export class Ejection {
     this.#ejected = hosts.filter(({ ejected }) => ejected);
     this.#scheduleProbes();
     if (this.#ejected.length === 0) this.#panic = false;
+  }
+
+  /** A host left the route: its calls say nothing about the others'. */
+  forget(host: SteeredHost, nowMs: number): void {
+    this.#window.remove(host.window, nowMs);
   }
 
   countPick(nowMs: number): void {
@@ -147,25 +161,29 @@ export class Ejection {
     const { consecutive_failures, min_calls, min_success_rate, outlier_deviations, max_ejected_share } =
       this.#parameters;
     if (this.#panic || !this.#somebodyElseIsHealthy(host)) return undefined;
-    if (host.onProbation) return "failed again after it was readmitted";
-    if (host.consecutiveFailures >= consecutive_failures) return `${host.consecutiveFailures} consecutive failures`;
     const { calls } = host.window;
+    this.#window.advance(nowMs);
+    const othersCalls = this.#window.calls - calls;
+    const othersRate = othersCalls > 0 ? (this.#window.succ - host.window.succ) / othersCalls : 0;
+    // While the others hardly ever fail, fewer failures in a row leave no doubt.
+    const othersAreWell = othersRate >= WELL_RATE && othersCalls >= WELL_CALLS;
+    const enough = othersAreWell ? Math.ceil(consecutive_failures * WELL_SHARE) : consecutive_failures;
+    if (host.consecutiveFailures >= enough) return `${host.consecutiveFailures} consecutive failures`;
+    if (host.onProbation && othersRate > PROBATION_RATE) return "failed again after it was readmitted";
     if (calls < min_calls || host.window.err < 2) return undefined;
     const cap = Math.max(1, Math.floor(max_ejected_share * this.#hosts.length));
     if (this.#ejected.length >= cap) return undefined;
-    this.#window.advance(nowMs);
-    const othersCalls = this.#window.calls - calls;
-    const others = othersCalls > 0 ? this.#window.succ - host.window.succ : 0;
     const rate = host.window.succ / calls;
-    const othersRate = othersCalls > 0 ? others / othersCalls : 0;
     if (othersRate - rate < MIN_RATE_DIFFERENCE) return undefined;
     // How many standard deviations of a fair draw lie between the two shares of successes (two-proportion z-test).
     const pooled = this.#window.succ / this.#window.calls;
     const deviation = Math.sqrt(pooled * (1 - pooled) * (1 / calls + 1 / othersCalls));
     const distance = deviation > 0 ? (othersRate - rate) / deviation : 0;
     const percent = `${Math.round(rate * 100)} % of ${calls} calls succeeded, ${Math.round(othersRate * 100)} % of the others'`;
-    if (min_success_rate > 0 && rate < min_success_rate && distance > 1) return percent;
-    if (outlier_deviations > 0 && distance > outlier_deviations) return percent;
+    // When the others fail as well, chance has more to play with.
+    const doubt = othersRate > PROBATION_RATE ? 0 : SHARED_TROUBLE_DEVIATIONS;
+    if (min_success_rate > 0 && rate < min_success_rate && distance > LOW_RATE_DEVIATIONS + doubt) return percent;
+    if (outlier_deviations > 0 && distance > outlier_deviations + doubt) return percent;
     return undefined;
   }
 
@@ -186,6 +204,7 @@ export class Ejection {
     host.sinceMs = nowMs;
     host.ejections++;
     host.probeUntilMs = 0;
+    this.#window.remove(host.window, nowMs);
     host.window.clear();
     this.#ejected.push(host);
     this.#pause(host, reason, nowMs);
@@ -196,6 +215,7 @@ export class Ejection {
     host.onProbation = true;
     host.sinceMs = nowMs;
     host.reason = "readmitted: its probe succeeded";
+    this.#window.remove(host.window, nowMs);
     host.window.clear();
     host.rampFromMs = nowMs;
     host.rampToMs = nowMs + Math.min(READMISSION_RAMP_MS, this.#parameters.slow_start * 1000);

@@ -18,9 +18,9 @@ import { WeightedSampler } from "./weighted-sampler.ts";
 /** Estimates within this factor of each other are equal. Callers' noise is within it, a real difference soon beyond. */
 const BAND = 1.4;
 /** The oldest call in flight counts as a sign when it is this many estimates old. */
-const OVERDUE = 2;
+const OVERDUE = 1.5;
 /** Fewer in flight may be a lost report. */
-const OVERDUE_IN_FLIGHT = 2;
+const OVERDUE_IN_FLIGHT = 3;
 /** A host that was not picked for this long is picked when drawn. */
 const REFRESH_MS = 1000;
 /** Such picks together take at most this share of all. */
@@ -76,7 +76,7 @@ export class AdaptivePicker implements Picker {
 
 /** The estimate, or how long the oldest call is out when that says more. */
 function effectiveMs(host: SteeredHost, nowMs: number): number {
-  const estimate = Math.max(host.estimateMs, FLOOR_MS);
+  const estimate = Math.max(host.estimateMs, FLOOR_MS) + host.penaltyMs;
   if (host.inFlight < OVERDUE_IN_FLIGHT) return estimate;
   const oldest = host.oldestMs(nowMs);
   return oldest > OVERDUE * estimate ? oldest : estimate;

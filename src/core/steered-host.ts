@@ -20,6 +20,9 @@ export class SteeredHost implements BalancedHost {
   /** Latency estimate in ms; 0: no call has ended yet. */
   estimateMs = 0;
   estimatedAtMs = 0;
+  /** Share of calls that fail lately, and what that adds to the estimate, in ms, where the others do better. */
+  failureShare = 0;
+  penaltyMs = 0;
   pickedAtMs = Number.NEGATIVE_INFINITY;
 
   ejected = false;
