@@ -4,7 +4,7 @@
 //   --json FILE       everything as JSON                              --list          names, and what they are
 // Ends with 1 when a limit is broken by a policy that is held to it.
 import { parseArgs } from "node:util";
-import { CONTENDERS, type Contender } from "./contenders.ts";
+import { CONTENDERS, type Contender, plays } from "./contenders.ts";
 import type { Scenario, Unit } from "./scenario.ts";
 import { SCENARIOS } from "./scenarios.ts";
 import { type FigureSummary, type Spread, type Summary, summarize } from "./summary.ts";
@@ -123,7 +123,7 @@ const broken: string[] = [];
 for (const [index, scenario] of scenarios.entries()) {
   const summaries: Summary[] = [];
   for (const contender of contenders) {
-    if (contender.needsLatency && !scenario.sendLatency) continue;
+    if (!plays(contender, scenario)) continue;
     const progress = `${index + 1}/${scenarios.length} ${scenario.name}: ${contender.name}`;
     if (isTerminal) process.stderr.write(`\r\x1b[K${progress}`);
     summaries.push(summarize(scenario, contender.name, contender.factory, seeds));
