@@ -1,5 +1,6 @@
 // A caller as deployed clients are: one connected UDP socket to one port of the agent, answers matched by their number.
 // Connected means that an answer from another port is not seen.
+import { raiseSocketBuffers } from "../../src/net/socket-options.ts";
 import {
   frameOf,
   HEADER_BYTES,
@@ -15,6 +16,8 @@ import {
   makeGetHostResponse,
 } from "../../src/wire/host-codec.ts";
 import { encodeReportRequest, REPORT_REQUEST_BYTES } from "../../src/wire/report-codec.ts";
+
+const BUFFER_BYTES = 4 * 1_048_576;
 
 export interface Answer {
   readonly retcode: number;
@@ -49,6 +52,8 @@ export class UdpCaller {
         },
       },
     });
+    // Answers to many requests at once come at once; the kernel's default holds 256.
+    raiseSocketBuffers((socket as { fd?: number }).fd ?? -1, BUFFER_BYTES, BUFFER_BYTES);
     caller = new UdpCaller(socket);
     return caller;
   }
