@@ -2,13 +2,15 @@
 //   --scenario NAME…  those whose name contains one of these (all)    --policy NAME…  only these (all)
 //   --seeds N         seeds 1 to N (20)                               --rows          only the specification's table
 //   --json FILE       everything as JSON                              --list          names, and what they are
+//   --svg FILE        draws seed 1 of one scenario and one policy over time
 // Ends with 1 when a limit is broken by a policy that is held to it.
 import { parseArgs } from "node:util";
 import { CONTENDERS, type Contender, plays } from "./contenders.ts";
-import type { Scenario, Unit } from "./scenario.ts";
+import { runScenario, type Scenario, type Unit } from "./scenario.ts";
 import { SCENARIOS } from "./scenarios.ts";
 import { type FigureSummary, type Spread, type Summary, summarize } from "./summary.ts";
 import { format, formatLimit, formatTable } from "./table.ts";
+import { drawTimeline } from "./timeline-svg.ts";
 
 const write = (text: string): void => void process.stdout.write(text);
 const isTerminal = process.stderr.isTTY;
@@ -40,22 +42,24 @@ function readArguments() {
         policy: { type: "string", multiple: true },
         seeds: { type: "string", default: "20" },
         json: { type: "string" },
+        svg: { type: "string" },
         rows: { type: "boolean", default: false },
         list: { type: "boolean", default: false },
       },
     }).values;
   } catch (error) {
-    fail(`${(error as Error).message}. Allowed: --scenario NAME… --policy NAME… --seeds N --json FILE --rows --list`);
+    fail(
+      `${(error as Error).message}. Allowed: --scenario NAME… --policy NAME… --seeds N --json FILE --svg FILE --rows --list`,
+    );
   }
 }
 
 function chosenScenarios(parts: readonly string[] | undefined, onlyRows: boolean): readonly Scenario[] {
-  const exact = SCENARIOS.filter(({ name }) => parts?.includes(name));
-  const chosen = SCENARIOS.filter(
-    (scenario) =>
-      (!onlyRows || scenario.isRow) && (parts === undefined || parts.some((part) => scenario.name.includes(part))),
-  );
-  const result = exact.length > 0 && exact.length === parts?.length ? exact : chosen;
+  // A whole name means that scenario alone, not the longer names it is part of.
+  const isNamed = ({ name }: Scenario): boolean =>
+    parts === undefined ||
+    parts.some((part) => (SCENARIOS.some((one) => one.name === part) ? name === part : name.includes(part)));
+  const result = SCENARIOS.filter((scenario) => (!onlyRows || scenario.isRow) && isNamed(scenario));
   if (result.length === 0) fail(`no scenario is called ${parts?.join(" or ")}; --list names them`);
   return result;
 }
@@ -116,6 +120,15 @@ if (flags.list) {
   write(`${names.map(([name, title]) => `${name!.padEnd(32)}  ${title}`).join("\n")}\n`);
   write(`\npolicies: ${contenders.map(({ name }) => name).join(" ")}\n`);
   process.exit(0);
+}
+
+if (flags.svg !== undefined) {
+  const [scenario, contender] = [scenarios[0]!, contenders[0]!];
+  if (scenarios.length !== 1 || contenders.length !== 1) {
+    fail(`--svg draws one scenario and one policy; chosen are ${scenarios.length} and ${contenders.length}`);
+  }
+  const { log } = runScenario(scenario, contender.factory, 1);
+  await Bun.write(flags.svg, drawTimeline(scenario, contender.name, 1, log));
 }
 
 const all: Summary[] = [];
