@@ -3,9 +3,20 @@
 //   --seeds N         seeds 1 to N (20)                               --rows          only the specification's table
 //   --json FILE       everything as JSON                              --list          names, and what they are
 //   --svg FILE        draws seed 1 of one scenario and one policy over time
+//   --arrivals KIND   poisson or fixed, for all scenarios             --network-ms N  one way between caller and agent
+//   --set NAME=VALUE  a steering parameter of our policies, repeatable
+//   --real            in real time on a real agent over UDP, beside the simulated figures; policies of ours (adaptive)
+//   --seconds-scale F with --real: stretches the plan; 0.1 does a minute in 6 s, and limits do not apply (1)
 // Ends with 1 when a limit is broken by a policy that is held to it.
 import { parseArgs } from "node:util";
-import { CONTENDERS, type Contender, plays } from "./contenders.ts";
+import {
+  isPolicyName,
+  isSteeringParameter,
+  STEERING_PARAMETERS,
+  type SteeringParameters,
+} from "../../src/core/policies.ts";
+import { CONTENDERS, type Contender, ours, plays } from "./contenders.ts";
+import { runReal } from "./real/run-real.ts";
 import { runScenario, type Scenario, type Unit } from "./scenario.ts";
 import { SCENARIOS } from "./scenarios.ts";
 import { type FigureSummary, type Spread, type Summary, summarize } from "./summary.ts";
@@ -43,13 +54,18 @@ function readArguments() {
         seeds: { type: "string", default: "20" },
         json: { type: "string" },
         svg: { type: "string" },
+        arrivals: { type: "string" },
+        "network-ms": { type: "string" },
+        set: { type: "string", multiple: true },
+        real: { type: "boolean", default: false },
+        "seconds-scale": { type: "string", default: "1" },
         rows: { type: "boolean", default: false },
         list: { type: "boolean", default: false },
       },
     }).values;
   } catch (error) {
     fail(
-      `${(error as Error).message}. Allowed: --scenario NAME… --policy NAME… --seeds N --json FILE --svg FILE --rows --list`,
+      `${(error as Error).message}. Allowed: --scenario NAME… --policy NAME… --seeds N --json FILE --svg FILE --rows --list --real --seconds-scale F`,
     );
   }
 }
@@ -64,12 +80,39 @@ function chosenScenarios(parts: readonly string[] | undefined, onlyRows: boolean
   return result;
 }
 
-function chosenContenders(names: readonly string[] | undefined): readonly Contender[] {
+/** A scenario as the flags change it. */
+function changed(scenario: Scenario, arrivals: string | undefined, network: string | undefined): Scenario {
+  if (arrivals !== undefined && arrivals !== "poisson" && arrivals !== "fixed") {
+    fail(`--arrivals is ${arrivals}; expected poisson or fixed`);
+  }
+  const networkMs = Number(network ?? scenario.networkMs ?? 0);
+  if (!(networkMs >= 0 && networkMs <= 1000)) fail(`--network-ms is ${network}; expected 0 to 1000`);
+  return { ...scenario, arrivals: arrivals ?? scenario.arrivals, networkMs };
+}
+
+function chosenSteering(settings: readonly string[]): Partial<SteeringParameters> {
+  return Object.fromEntries(
+    settings.map((setting) => {
+      const [name, value] = setting.split("=");
+      if (!isSteeringParameter(name!) || value === undefined || !Number.isFinite(Number(value))) {
+        fail(`--set is ${setting}; expected NAME=NUMBER with one of ${Object.keys(STEERING_PARAMETERS).join(", ")}`);
+      }
+      return [name, Number(value)];
+    }),
+  );
+}
+
+function chosenContenders(names: readonly string[] | undefined, settings: readonly string[]): readonly Contender[] {
   const unknown = names?.filter((name) => !CONTENDERS.some((contender) => contender.name === name)) ?? [];
   if (unknown.length > 0) {
     fail(`no policy is called ${unknown.join(", ")}; there are ${CONTENDERS.map(({ name }) => name).join(", ")}`);
   }
-  return names === undefined ? CONTENDERS : CONTENDERS.filter(({ name }) => names.includes(name));
+  const steering = chosenSteering(settings);
+  return CONTENDERS.filter(({ name }) => names === undefined || names.includes(name)).map((contender) =>
+    isPolicyName(contender.name) && settings.length > 0
+      ? { ...contender, factory: ours(contender.name, steering) }
+      : contender,
+  );
 }
 
 /** A column a policy is compared by: the general ones, then the scenario's own figures by number. */
@@ -112,14 +155,26 @@ function mark(figure: FigureSummary, seeds: number): string {
 const flags = readArguments();
 const seeds = Number(flags.seeds);
 if (!Number.isInteger(seeds) || seeds < 1 || seeds > 10_000) fail(`--seeds is ${flags.seeds}; expected 1 to 10000`);
-const scenarios = chosenScenarios(flags.scenario, flags.rows);
-const contenders = chosenContenders(flags.policy);
+const scenarios = chosenScenarios(flags.scenario, flags.rows).map((one) =>
+  changed(one, flags.arrivals, flags["network-ms"]),
+);
+const contenders = chosenContenders(flags.policy, flags.set ?? []);
 
 if (flags.list) {
   const names = scenarios.map(({ name, title }) => [name, title]);
   write(`${names.map(([name, title]) => `${name!.padEnd(32)}  ${title}`).join("\n")}\n`);
   write(`\npolicies: ${contenders.map(({ name }) => name).join(" ")}\n`);
   process.exit(0);
+}
+
+if (flags.real) {
+  const scale = Number(flags["seconds-scale"]);
+  if (!(scale >= 0.01 && scale <= 10)) fail(`--seconds-scale is ${flags["seconds-scale"]}; expected 0.01 to 10`);
+  const played = flags.policy === undefined ? chosenContenders(["adaptive"]) : contenders;
+  const foreign = played.find(({ isOurs }) => !isOurs);
+  if (foreign !== undefined) fail(`${foreign.name} is a model: no agent plays it; choose policies of ours with --real`);
+  const progress = (text: string): void => void (isTerminal && process.stderr.write(`\r\x1b[K${text}`));
+  process.exit(await runReal({ scenarios, contenders: played, seeds, scale, json: flags.json, write, progress }));
 }
 
 if (flags.svg !== undefined) {
