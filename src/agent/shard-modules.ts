@@ -159,9 +159,9 @@ export class ShardModules {
         this.#ask(module, this.limits.updateTimeoutMs, nowMs);
       return module.balancer!.pick(nowMs, this.random, keyHash);
     }
-    if (module.state === "resolving") return RESOLVING;
+    // One that is still resolving too: the first request may have found no room in the agent's list of modules.
     this.#ask(module, this.limits.negativeTtlMs, nowMs);
-    return UNKNOWN;
+    return module.state === "resolving" ? RESOLVING : UNKNOWN;
   }
 
   isKnown(modid: number, cmdid: number): boolean {

@@ -24,6 +24,12 @@ describe("a module that does not exist", () => {
   });
 });
 
+test("a module whose answer does not come is asked for again after negative_ttl, while callers ask for it", () => {
+  const rig = new ShardRig().ask(1, 1, 1).wait(4999).ask(2, 1, 1);
+  expect(rig.asked).toEqual(["1.1"]);
+  expect(rig.wait(1).ask(3, 1, 1).ask(4, 1, 1).asked).toEqual(["1.1", "1.1"]);
+});
+
 describe("a known module", () => {
   test("in use is asked for again after update_timeout, once, and goes on serving meanwhile", () => {
     const rig = new ShardRig().route(1, 1, 10, 9).wait(14_999).ask(1, 1, 1);
@@ -109,7 +115,7 @@ describe("numbers that callers invent", () => {
     rig.wait(1000);
     for (let n = 100; n < 110; n++) rig.ask(n, 5, n);
     expect(rig.asked).toHaveLength(22);
-    rig.wait(3_600_000);
+    rig.wait(100).wait(3_600_000);
     for (let n = 200; n < 300; n++) rig.ask(n, 5, n);
     expect(rig.asked).toHaveLength(42);
   });
