@@ -191,9 +191,10 @@ class MemoryTransaction implements RouteTransaction {
     const { state } = this;
     const { revision, routes, names, ...entry } = change;
     if (!(revision > state.revision)) throw new RangeError(`revision ${revision} after ${state.revision}`);
-    for (const { modid, cmdid, name, hosts, diff } of routes) {
-      const text = formatModuleKey({ modid, cmdid });
-      state.routes.set(text, { modid, cmdid, name, hosts, revision });
+    for (const { before, diff, ...route } of routes) {
+      const { modid, cmdid } = route;
+      const text = formatModuleKey(route);
+      state.routes.set(text, { ...route, revision });
       if (change.action === "adopt") continue;
       // By the difference, as SQL does: what an old tool did to other hosts of the module meanwhile stays.
       const gone = new Set([...diff.removed, ...diff.changed].map(hostKey));
