@@ -41,9 +41,9 @@ class World implements RouteView {
     const plan = planChange(this, change);
     if (!plan.ok || plan.routes.length + plan.names.length === 0) return plan;
     const revision = ++this.revision;
-    for (const { modid, cmdid, name, hosts, before } of plan.routes) {
-      expect(before).toEqual(this.route(modid, cmdid));
-      this.#routes.set(formatModuleKey({ modid, cmdid }), { modid, cmdid, name, hosts, revision });
+    for (const { before, diff, ...route } of plan.routes) {
+      expect(before).toEqual(this.route(route.modid, route.cmdid));
+      this.#routes.set(formatModuleKey(route), { ...route, revision });
     }
     for (const { scope, id, name, before } of plan.names) {
       expect(before).toBe(this.name(scope, id));
