@@ -102,7 +102,10 @@ function chosenSteering(settings: readonly string[]): Partial<SteeringParameters
   );
 }
 
-function chosenContenders(names: readonly string[] | undefined, settings: readonly string[]): readonly Contender[] {
+function chosenContenders(
+  names: readonly string[] | undefined,
+  settings: readonly string[] = [],
+): readonly Contender[] {
   const unknown = names?.filter((name) => !CONTENDERS.some((contender) => contender.name === name)) ?? [];
   if (unknown.length > 0) {
     fail(`no policy is called ${unknown.join(", ")}; there are ${CONTENDERS.map(({ name }) => name).join(", ")}`);

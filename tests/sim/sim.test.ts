@@ -76,6 +76,14 @@ describe("a run", () => {
     expect(log.percentile(0.5)).toBeLessThan(25);
   });
 
+  test("with fixed arrivals makes a call exactly every so often, and one with a network is as long for its caller", () => {
+    const setting: Scenario = { ...scenario("equal-5"), arrivals: "fixed", rate: 250, networkMs: 3 };
+    const { log } = runScenario(setting, contender("lars").factory, 1);
+    expect(log.length).toBe(14_999);
+    expect([...log.startMs.slice(0, 4)]).toEqual([4, 8, 12, 16]);
+    expect(log.percentile(0.5)).toBeCloseTo(20, 0);
+  });
+
   test("is drawn with every host and both axes", () => {
     const refuses = scenario("refuses-1-of-5");
     const svg = drawTimeline(refuses, "lars", 1, runScenario(refuses, contender("lars").factory, 1).log);
