@@ -30,7 +30,7 @@ export class SteeredBalancer implements Balancer {
   #parameters: SteeringParameters;
   readonly #zone: string;
   readonly #hosts = new Map<number, SteeredHost>();
-  readonly #makePicker: MakePicker;
+  #makePicker: MakePicker;
   #local: Picker;
   #remote: Picker;
   #all: Picker;
@@ -54,9 +54,10 @@ export class SteeredBalancer implements Balancer {
     this.#all = makePicker(parameters);
   }
 
-  /** New parameters count from the next pick and report on; hosts keep what they have earned. */
-  configure(parameters: SteeringParameters): void {
+  /** New parameters, and another way to choose, count from the next pick and report on; hosts keep what they have earned. */
+  configure(parameters: SteeringParameters, makePicker: MakePicker = this.#makePicker): void {
     this.#parameters = parameters;
+    this.#makePicker = makePicker;
     this.#ejection?.configure(parameters);
     this.#local = this.#makePicker(parameters);
     this.#remote = this.#makePicker(parameters);
@@ -234,6 +235,8 @@ export class SteeredBalancer implements Balancer {
       sinceMs: host.sinceMs,
       succ: host.window.succ,
       err: host.window.err,
+      inFlight: host.inFlight,
+      ...(host.estimateMs > 0 ? { latencyMs: host.estimateMs } : {}),
     }));
   }
 }

@@ -42,6 +42,10 @@ export interface HostVerdict {
   readonly sinceMs: number;
   readonly succ: number;
   readonly err: number;
+  /** Picks that were not reported yet, where the policy counts them. */
+  readonly inFlight?: number;
+  /** How long a call is expected to take, where the policy estimates that and a call has ended. */
+  readonly latencyMs?: number;
 }
 
 export interface Balancer {

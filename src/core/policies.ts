@@ -16,6 +16,8 @@ export interface ParameterSpec {
   readonly doc: string;
   /** What raising it costs. */
   readonly cost: string;
+  /** Whole numbers only. */
+  readonly whole?: true;
 }
 
 /**
@@ -27,6 +29,7 @@ export const STEERING_PARAMETERS = {
     default: 5,
     min: 1,
     max: 1000,
+    whole: true,
     unit: "calls",
     doc: "Failures in a row that eject a host.",
     cost: "a dead host gets more calls before it is ejected",
@@ -51,6 +54,7 @@ export const STEERING_PARAMETERS = {
     default: 5,
     min: 1,
     max: 10_000,
+    whole: true,
     unit: "calls",
     doc: "Calls within the window that a host needs before its share of successes says anything.",
     cost: "hosts with little traffic are judged later",
@@ -131,6 +135,7 @@ export const STEERING_PARAMETERS = {
     default: 0,
     min: 0,
     max: 1,
+    whole: true,
     unit: "0 or 1",
     doc: "1: while every host is ejected, calls beyond the probes are answered with retcode 1 instead of trying a host.",
     cost: "calls are refused that might have succeeded",

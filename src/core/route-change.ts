@@ -13,10 +13,13 @@ import {
 } from "./assignment.ts";
 import { type Endpoint, endpointKey, formatEndpoint } from "./endpoint.ts";
 import { formatModuleKey, type ModuleKey, ModuleMap } from "./module-key.ts";
+import { NO_CHOICE, type PolicyChoice } from "./policies.ts";
+import { hasChoice, sameChoice } from "./policy-choice.ts";
 
-/** A module as it stands: its hosts, its own name ("" none) and the revision of its last change. */
+/** A module as it stands: its hosts, its own name ("" none), its own policy and the revision of its last change. */
 export interface RouteRecord extends Assignment {
   readonly name: string;
+  readonly policy: PolicyChoice;
 }
 
 /** Lars names modids and cmdids apart (ModIDConfig, CmdIDConfig). */
@@ -30,8 +33,10 @@ export interface NameRecord {
   readonly revision: number;
 }
 
+/** `name`, `policy` undefined: as they are. NO_CHOICE: the agents' default from now on. */
 export interface RouteContent extends ModuleKey {
   readonly name?: string | undefined;
+  readonly policy?: PolicyChoice | undefined;
   readonly hosts: readonly Host[];
 }
 
@@ -45,7 +50,7 @@ export interface NameContent {
 export type Precondition = readonly string[] | "*" | undefined;
 
 export type RouteChange =
-  /** Replaces the host list; `name` undefined keeps the name. */
+  /** Replaces the host list; `name`, `policy` undefined keep what is there. */
   | ({ readonly action: "put-route"; readonly ifMatch?: Precondition } & RouteContent)
   | { readonly action: "remove-route"; readonly modid: number; readonly cmdid: number; readonly ifMatch?: Precondition }
   | {
@@ -87,6 +92,7 @@ export interface RouteEdit extends ModuleKey {
   /** undefined: the module was not known before. */
   readonly before: RouteRecord | undefined;
   readonly name: string;
+  readonly policy: PolicyChoice;
   readonly hosts: readonly Host[];
   readonly diff: HostDiff;
 }
@@ -111,7 +117,10 @@ export interface RouteView {
   names(): Iterable<NameRecord>;
 }
 
-/** A route that is gone leaves its record behind (its revision still counts), without hosts and name. */
+/**
+ * A route that is gone leaves its record behind (its revision still counts), without hosts and name. A policy alone makes
+ * no route, but it waits there: a module whose hosts all left and come back is balanced as before.
+ */
 export function exists(route: RouteRecord | undefined): route is RouteRecord {
   return route !== undefined && (route.hosts.length > 0 || route.name !== "");
 }
@@ -125,16 +134,26 @@ function editRoute(
   key: ModuleKey,
   hosts: readonly Host[],
   name: string | undefined,
+  policy: PolicyChoice | undefined,
 ): RouteEdit | undefined {
   const before = view.route(key.modid, key.cmdid);
   const nameAfter = name ?? before?.name ?? "";
+  const policyBefore = before?.policy ?? NO_CHOICE;
+  const policyAfter = policy ?? policyBefore;
   const diff = diffHosts(before?.hosts ?? [], hosts);
-  if (isEmptyDiff(diff) && nameAfter === (before?.name ?? "")) return undefined;
-  return { modid: key.modid, cmdid: key.cmdid, before, name: nameAfter, hosts, diff };
+  const isSame = nameAfter === (before?.name ?? "") && sameChoice(policyAfter, policyBefore);
+  if (isEmptyDiff(diff) && isSame) return undefined;
+  return { modid: key.modid, cmdid: key.cmdid, before, name: nameAfter, policy: policyAfter, hosts, diff };
 }
 
-function planOne(view: RouteView, key: ModuleKey, hosts: readonly Host[], name: string | undefined): Plan {
-  const edit = editRoute(view, key, hosts, name);
+function planOne(
+  view: RouteView,
+  key: ModuleKey,
+  hosts: readonly Host[],
+  name?: string | undefined,
+  policy?: PolicyChoice | undefined,
+): Plan {
+  const edit = editRoute(view, key, hosts, name, policy);
   return { ok: true, routes: edit === undefined ? [] : [edit], names: [] };
 }
 
@@ -159,19 +178,25 @@ function planImport(view: RouteView, change: Extract<RouteChange, { action: "imp
       route.cmdid,
       earlier === undefined
         ? route
-        : { ...route, name: route.name ?? earlier.name, hosts: [...earlier.hosts, ...route.hosts] },
+        : {
+            ...route,
+            name: route.name ?? earlier.name,
+            policy: route.policy ?? earlier.policy,
+            hosts: [...earlier.hosts, ...route.hosts],
+          },
     );
   }
   const names = [...change.names];
   const routes: RouteEdit[] = [];
   for (const route of wanted.values()) {
-    const edit = editRoute(view, route, normalizeHosts(route.hosts), route.name);
+    const edit = editRoute(view, route, normalizeHosts(route.hosts), route.name, route.policy);
     if (edit !== undefined) routes.push(edit);
   }
   if (change.action === "import" && change.replace) {
     for (const route of view.routes()) {
-      if (!exists(route) || wanted.has(route.modid, route.cmdid)) continue;
-      const edit = editRoute(view, route, [], "");
+      const isThere = hasChoice(route.policy) || exists(route);
+      if (!isThere || wanted.has(route.modid, route.cmdid)) continue;
+      const edit = editRoute(view, route, [], "", NO_CHOICE);
       if (edit !== undefined) routes.push(edit);
     }
     const named = new Set(names.map((name) => `${name.scope} ${name.id}`));
@@ -212,7 +237,9 @@ function planRouteChange(
       );
     }
   }
-  if (change.action === "put-route") return planOne(view, change, normalizeHosts(change.hosts), change.name);
+  if (change.action === "put-route") {
+    return planOne(view, change, normalizeHosts(change.hosts), change.name, change.policy);
+  }
   if (change.action === "add-host") {
     const hosts = route?.hosts ?? [];
     if (hosts.some((host) => hostKey(host) === hostKey(change.host))) {
@@ -221,24 +248,24 @@ function planRouteChange(
         `route ${formatModuleKey(change)} has host ${formatEndpoint(change.host)} already; PATCH changes it`,
       );
     }
-    return planOne(view, change, normalizeHosts([...hosts, change.host]), undefined);
+    return planOne(view, change, normalizeHosts([...hosts, change.host]));
   }
   if (!exists(route)) return refuse("not-found", `there is no route ${formatModuleKey(change)}`);
-  if (change.action === "remove-route") return planOne(view, change, [], "");
+  if (change.action === "remove-route") return planOne(view, change, [], "", NO_CHOICE);
   const key = endpointKey(change.endpoint.ip, change.endpoint.port);
   const host = route.hosts.find((candidate) => hostKey(candidate) === key);
   if (host === undefined) {
     return refuse("not-found", `route ${formatModuleKey(change)} has no host ${formatEndpoint(change.endpoint)}`);
   }
   const others = route.hosts.filter((candidate) => candidate !== host);
-  if (change.action === "remove-host") return planOne(view, change, normalizeHosts(others), undefined);
+  if (change.action === "remove-host") return planOne(view, change, normalizeHosts(others));
   const changed: Host = {
     ...host,
     weight: change.weight ?? host.weight,
     zone: change.zone ?? host.zone,
     state: change.state ?? host.state,
   };
-  return planOne(view, change, normalizeHosts([...others, changed]), undefined);
+  return planOne(view, change, normalizeHosts([...others, changed]));
 }
 
 /**

@@ -8,6 +8,7 @@ import { jsonContent, problemResponses } from "../platform/http-json.ts";
 import { ProblemError } from "../platform/http-problem.ts";
 import { idParam, intParam, moduleParam } from "../platform/http-schemas.ts";
 import { type ApiContext, parseDuration, parseTags, unavailable } from "./api-context.ts";
+import { policyJson } from "./api-policy.ts";
 import {
   agentsOut,
   changesOut,
@@ -123,9 +124,16 @@ const agentsRoute = createRoute({
 });
 
 function routeJson(api: ApiContext, route: RouteRecord): z.infer<typeof routeOut> {
-  const { modid, cmdid, revision, hosts } = route;
+  const { modid, cmdid, revision, hosts, policy } = route;
   const name = api.replica.displayName(modid, cmdid);
-  return { modid, cmdid, ...(name === "" ? {} : { name }), revision, hosts: hosts.map(hostJson) };
+  return {
+    modid,
+    cmdid,
+    ...(name === "" ? {} : { name }),
+    ...policyJson(policy),
+    revision,
+    hosts: hosts.map(hostJson),
+  };
 }
 
 export function addReads(api: ApiContext): void {
@@ -189,10 +197,11 @@ export function addReads(api: ApiContext): void {
         format: "lars-routes" as const,
         revision: replica.revision,
         names: { modids: named("modid"), cmdids: named("cmdid") },
-        routes: routes.map(({ modid, cmdid, name, hosts }) => ({
+        routes: routes.map(({ modid, cmdid, name, policy, hosts }) => ({
           modid,
           cmdid,
           ...(name === "" ? {} : { name }),
+          ...policyJson(policy),
           hosts: hosts.map(hostJson),
         })),
       },

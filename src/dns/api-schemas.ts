@@ -12,6 +12,7 @@ import {
   weightField,
   zoneField,
 } from "../platform/http-schemas.ts";
+import { checkPolicy, policyFields, policyOutFields } from "./api-policy.ts";
 
 const utf8 = new TextEncoder();
 
@@ -62,7 +63,8 @@ export const hostOut = z
 export const MAX_HOSTS = 100_000;
 
 export const routeIn = z
-  .strictObject({ name: nameField.optional(), hosts: z.array(hostIn).max(MAX_HOSTS) })
+  .strictObject({ name: nameField.optional(), ...policyFields, hosts: z.array(hostIn).max(MAX_HOSTS) })
+  .superRefine(checkPolicy)
   .openapi("RouteInput");
 
 export const routeOut = z
@@ -70,6 +72,7 @@ export const routeOut = z
     modid: z.int(),
     cmdid: z.int(),
     name: z.string().optional().openapi({ description: "Its own name, or those of its modid and cmdid" }),
+    ...policyOutFields,
     revision: z.int(),
     hosts: z.array(hostOut),
   })
@@ -108,12 +111,15 @@ export const exportDocument = z
       })
       .default({ modids: [], cmdids: [] }),
     routes: z.array(
-      z.strictObject({
-        modid: idField,
-        cmdid: idField,
-        name: nameField.optional(),
-        hosts: z.array(exportedHost).max(MAX_HOSTS),
-      }),
+      z
+        .strictObject({
+          modid: idField,
+          cmdid: idField,
+          name: nameField.optional(),
+          ...policyFields,
+          hosts: z.array(exportedHost).max(MAX_HOSTS),
+        })
+        .superRefine(checkPolicy),
     ),
   })
   .openapi("Export");
@@ -123,7 +129,15 @@ export const exportOut = z
     format: z.literal("lars-routes"),
     revision: z.int(),
     names: z.object({ modids: z.array(nameOut), cmdids: z.array(nameOut) }),
-    routes: z.array(z.object({ modid: z.int(), cmdid: z.int(), name: z.string().optional(), hosts: z.array(hostOut) })),
+    routes: z.array(
+      z.object({
+        modid: z.int(),
+        cmdid: z.int(),
+        name: z.string().optional(),
+        ...policyOutFields,
+        hosts: z.array(hostOut),
+      }),
+    ),
   })
   .openapi("Exported");
 
@@ -137,6 +151,10 @@ export const importOut = z
         modid: z.int(),
         cmdid: z.int(),
         name: z.string().optional(),
+        policy: z
+          .object({ before: z.object(policyOutFields), after: z.object(policyOutFields) })
+          .optional()
+          .openapi({ description: "Where it changes" }),
         added: z.array(hostOut),
         changed: z.array(hostOut),
         removed: z.array(hostOut),

@@ -2,10 +2,13 @@
 // durable, with the revision that a read on any instance can be asked to wait for.
 import { createRoute, z } from "@hono/zod-openapi";
 import { normalizeHosts } from "../core/assignment.ts";
+import { NO_CHOICE, type PolicyChoice } from "../core/policies.ts";
+import { sameChoice } from "../core/policy-choice.ts";
 import { type NameContent, planChange, type RouteChange } from "../core/route-change.ts";
 import { jsonBody, jsonContent, problemResponses } from "../platform/http-json.ts";
 import { boolParam, idParam } from "../platform/http-schemas.ts";
 import { type ApiContext, parseTags } from "./api-context.ts";
+import { choiceOf, policyJson } from "./api-policy.ts";
 import {
   exportDocument,
   hostIn,
@@ -26,7 +29,7 @@ const WRITE_PROBLEMS = problemResponses(400, 401, 403, 404, 409, 412, 415, 422, 
 const putRoute = createRoute({
   method: "put",
   path: "/v1/routes/{modid}/{cmdid}",
-  summary: "Replaces the host list (and the name, when one is given)",
+  summary: "Replaces the host list (and the name and the policy, when they are given)",
   request: { params: moduleParams, headers: ifMatch, body: jsonBody(routeIn) },
   responses: { 200: written, ...WRITE_PROBLEMS },
 });
@@ -109,12 +112,13 @@ export function addWrites(api: ApiContext): void {
   }
 
   app.openapi(putRoute, async (c) => {
-    const { hosts, name } = c.req.valid("json");
+    const { hosts, name, ...policy } = c.req.valid("json");
     const change = {
       action: "put-route",
       ...c.req.valid("param"),
       hosts: normalizeHosts(hosts),
       name,
+      policy: choiceOf(policy),
       ifMatch: condition(c),
     } as const;
     return c.json(await commit(c, change), 200);
@@ -160,7 +164,11 @@ export function addWrites(api: ApiContext): void {
 
   app.openapi(importRoute, async (c) => {
     const { dryRun = false, replace = false } = c.req.valid("query");
-    const { routes, names } = c.req.valid("json");
+    const { routes: documents, names } = c.req.valid("json");
+    const routes = documents.map(({ policy, policyParameters, ...route }) => ({
+      ...route,
+      policy: choiceOf({ policy, policyParameters }),
+    }));
     const all: NameContent[] = [
       ...names.modids.map(({ id, name }) => ({ scope: "modid" as const, id, name })),
       ...names.cmdids.map(({ id, name }) => ({ scope: "cmdid" as const, id, name })),
@@ -178,10 +186,11 @@ export function addWrites(api: ApiContext): void {
       {
         ...result,
         dryRun,
-        routes: edits.routes.map(({ modid, cmdid, name, diff }) => ({
+        routes: edits.routes.map(({ modid, cmdid, name, before, policy, diff }) => ({
           modid,
           cmdid,
           ...(name === "" ? {} : { name }),
+          ...policyChange(before?.policy ?? NO_CHOICE, policy),
           added: diff.added.map(hostJson),
           changed: diff.changed.map(hostJson),
           removed: diff.removed.map(hostJson),
@@ -191,4 +200,8 @@ export function addWrites(api: ApiContext): void {
       200,
     );
   });
+}
+
+function policyChange(before: PolicyChoice, after: PolicyChoice) {
+  return sameChoice(before, after) ? {} : { policy: { before: policyJson(before), after: policyJson(after) } };
 }

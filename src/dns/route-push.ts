@@ -205,9 +205,9 @@ export class RoutePush {
     const cached = this.#encoded.get(route);
     if (cached !== undefined) return cached;
     const hosts = pickable(route);
-    const { revision } = route;
+    const { revision, policy } = route;
     const { frame, encodedHosts } = encodeGetRouteResponse(
-      { modid, cmdid, revision, hosts },
+      { modid, cmdid, revision, hosts, policy },
       MAX_FRAME_BYTES,
       this.#rotation,
     );

@@ -4,6 +4,7 @@
 
 import { formatEndpoint } from "../core/endpoint.ts";
 import { compareModuleKeys, formatModuleKey, type ModuleKey, ModuleMap } from "../core/module-key.ts";
+import { NO_CHOICE } from "../core/policies.ts";
 import {
   exists,
   type NameRecord,
@@ -125,7 +126,10 @@ export class RouteReplica extends Routes {
     const unnamed = [...this.names()].filter(({ scope, id }) => !named.has(`${scope} ${id}`));
     return {
       action: "adopt",
-      routes: [...routes, ...gone.map(({ modid, cmdid }) => ({ modid, cmdid, name: "", hosts: [] }))],
+      routes: [
+        ...routes,
+        ...gone.map(({ modid, cmdid }) => ({ modid, cmdid, name: "", policy: NO_CHOICE, hosts: [] })),
+      ],
       names: [...names, ...unnamed.map(({ scope, id }) => ({ scope, id, name: "" }))],
     };
   }

@@ -330,7 +330,14 @@ class BatchWriter {
     this.#revision = revision;
     this.staged.stage({
       revision,
-      routes: plan.routes.map(({ modid, cmdid, name, hosts }) => ({ modid, cmdid, revision, name, hosts })),
+      routes: plan.routes.map(({ modid, cmdid, name, policy, hosts }) => ({
+        modid,
+        cmdid,
+        revision,
+        name,
+        policy,
+        hosts,
+      })),
       names: plan.names.map(({ scope, id, name }) => ({ scope, id, name, revision })),
     });
     return { ok: true, revision, changed: true };

@@ -77,6 +77,9 @@ export type ChangeLogItem =
 /** The differing part of a route, as JSON in the log. Hosts as {ip: dotted, port, weight, zone, state}. */
 export interface RouteState {
   readonly name?: string;
+  /** "": the agents' default. */
+  readonly policy?: string;
+  readonly policyParameters?: Readonly<Record<string, number>>;
   readonly hosts: readonly { ip: string; port: number; weight: number; zone: string; state: string }[];
 }
 

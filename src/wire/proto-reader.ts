@@ -7,6 +7,8 @@
 // every loop `while (r.pos < r.end)` stops, and `r.ok` is false. No read goes past `end`.
 
 const FAILED = 0x7fff_ffff;
+const DOUBLE = new DataView(new ArrayBuffer(8));
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const NOTHING: Uint8Array = new Uint8Array(0);
 
 const WIRE_VARINT = 0;
@@ -95,6 +97,14 @@ export class ProtoReader {
     return (this.high >>> 0) * 0x1_0000_0000 + low;
   }
 
+  double(): number {
+    const start = this.pos;
+    this.#advance(8);
+    if (this.pos === FAILED) return 0;
+    for (let i = 0; i < 8; i++) DOUBLE.setUint8(i, this.buf[start + i]!);
+    return DOUBLE.getFloat64(0, true);
+  }
+
   bool(): boolean {
     const low = this.varint();
     return low !== 0 || this.high !== 0;
@@ -104,6 +114,20 @@ export class ProtoReader {
   length(): number {
     const length = this.varint();
     return this.high === 0 && length <= this.end - this.pos ? length : this.fail();
+  }
+
+  /** A string field; bytes that are not UTF-8 are malformed. */
+  text(): string {
+    const length = this.length();
+    if (length === 0) return "";
+    const start = this.pos;
+    this.pos += length;
+    try {
+      return UTF8.decode(this.buf.subarray(start, start + length));
+    } catch {
+      this.fail();
+      return "";
+    }
   }
 
   /** Narrows the reader to an embedded message. Read it with `while (r.pos < r.end)`, then {@link leave}. */

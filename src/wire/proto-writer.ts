@@ -52,6 +52,11 @@ export function putUint53(buf: Uint8Array, offset: number, value: number): numbe
   return putUint64(buf, offset, Math.floor(value / 0x1_0000_0000), value);
 }
 
+export function putDouble(buf: Uint8Array, offset: number, value: number): number {
+  new DataView(buf.buffer, buf.byteOffset + offset, 8).setFloat64(0, value, true);
+  return offset + 8;
+}
+
 export function varintBytes(value: number): number {
   const bits = value >>> 0;
   return bits < 0x80 ? 1 : bits < 0x4000 ? 2 : bits < 0x20_0000 ? 3 : bits < 0x1000_0000 ? 4 : 5;

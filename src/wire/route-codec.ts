@@ -5,11 +5,20 @@
 //
 // Responses are decoded into fresh objects: they are kept (an Assignment is built from them) and they are rare. What the
 // rest of the program could not work with is mended here, at the edge: an impossible port drops the host, a weight out of
-// range is brought into it.
+// range is brought into it, a policy or parameter that is not known is left out.
 import { DEFAULT_WEIGHT, type Host, MAX_WEIGHT, makeHost } from "../core/assignment.ts";
 import { isPort } from "../core/endpoint.ts";
 import type { ModuleKey } from "../core/module-key.ts";
+import { NO_CHOICE, type PolicyChoice } from "../core/policies.ts";
+import { readChoice } from "../core/policy-choice.ts";
 import { HEADER_BYTES, MAX_FRAME_BYTES, MSG_GET_ROUTE_RESPONSE, writeHeader } from "./frame.ts";
+import {
+  MAX_POLICY_FIELD_BYTES,
+  type PolicyFields,
+  policyFieldBytes,
+  putPolicyField,
+  readPolicy,
+} from "./policy-codec.ts";
 import { ProtoReader } from "./proto-reader.ts";
 import {
   int32Bytes,
@@ -33,12 +42,17 @@ export interface GetRouteResponse extends ModuleKey {
   /** In the order received; state "up". */
   readonly hosts: readonly Host[];
   readonly badHosts: number;
+  /** NO_CHOICE: the sender names none, or none that we know. */
+  readonly policy: PolicyChoice;
+  /** How much of the policy was not understood and left out. */
+  readonly badPolicy: number;
 }
 
-/** What to send. `revision` 0 or absent is left out. Which states may leave is the caller's to decide: all hosts go. */
+/** What to send. `revision` 0 or absent is left out, and so is NO_CHOICE. Which states may leave is the caller's to decide: all hosts go. */
 export interface RouteContentToSend extends ModuleKey {
   readonly revision?: number;
   readonly hosts: readonly Host[];
+  readonly policy?: PolicyChoice;
 }
 
 export interface EncodedRoute {
@@ -50,16 +64,16 @@ export interface EncodedRoute {
 
 /** The most an encoded GetRouteRequest takes. */
 export const GET_ROUTE_REQUEST_BYTES = 2 * (1 + MAX_VARINT_BYTES);
-/** Room for the header, ids and revision whatever their values, and for a plain host. */
-export const MIN_ROUTE_FRAME_BYTES = 96;
+/** Room for the header, ids, revision and policy whatever their values, and for a plain host. */
+export const MIN_ROUTE_FRAME_BYTES = 96 + MAX_POLICY_FIELD_BYTES;
 
 export function makeGetRouteRequest(): GetRouteRequest {
   return { modid: 0, cmdid: 0 };
 }
 
+const UNCHOSEN = { choice: NO_CHOICE, ignored: 0 };
 const reader = new ProtoReader();
 const utf8Encoder = new TextEncoder();
-const utf8Decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Reads the body in `buf` from `start` up to `end`. False: malformed, and `into` is not to be used. */
 export function decodeGetRouteRequest(buf: Uint8Array, start: number, end: number, into: GetRouteRequest): boolean {
@@ -98,6 +112,7 @@ export function decodeGetRouteResponse(buf: Uint8Array, start: number, end: numb
   let cmdid = 0;
   let revision = 0;
   let badHosts = 0;
+  let policy: PolicyFields | undefined;
   const hosts: Host[] = [];
   while (r.pos < r.end) {
     const tag = r.tag();
@@ -119,11 +134,20 @@ export function decodeGetRouteResponse(buf: Uint8Array, start: number, end: numb
       case 128:
         revision = r.uint64();
         break;
+      case 138: {
+        policy ??= { name: "", parameters: [] };
+        const outer = r.enter();
+        readPolicy(r, policy);
+        r.leave(outer);
+        break;
+      }
       default:
         r.skip(tag);
     }
   }
-  return r.ok ? { modid, cmdid, revision, hosts, badHosts } : undefined;
+  if (!r.ok) return undefined;
+  const { choice, ignored } = policy === undefined ? UNCHOSEN : readChoice(policy.name, policy.parameters);
+  return { modid, cmdid, revision, hosts, badHosts, policy: choice, badPolicy: ignored };
 }
 
 function readHost(r: ProtoReader): Host {
@@ -144,26 +168,13 @@ function readHost(r: ProtoReader): Host {
         weight = r.varint();
         break;
       case 138:
-        zone = readText(r);
+        zone = r.text();
         break;
       default:
         r.skip(tag);
     }
   }
   return makeHost(ip, port, { weight: weight === 0 ? DEFAULT_WEIGHT : Math.min(weight, MAX_WEIGHT), zone });
-}
-
-function readText(r: ProtoReader): string {
-  const length = r.length();
-  if (length === 0) return "";
-  const start = r.pos;
-  r.pos += length;
-  try {
-    return utf8Decoder.decode(r.buf.subarray(start, start + length));
-  } catch {
-    r.fail();
-    return "";
-  }
 }
 
 /**
@@ -182,13 +193,14 @@ export function encodeGetRouteResponse(
       `a route frame limited to ${limitBytes} bytes: allowed are ${MIN_ROUTE_FRAME_BYTES} to ${MAX_FRAME_BYTES}`,
     );
   }
-  const { modid, cmdid, hosts } = route;
+  const { modid, cmdid, hosts, policy = NO_CHOICE } = route;
   const revision = route.revision ?? 0;
   const head =
     HEADER_BYTES +
     (modid === 0 ? 0 : 1 + int32Bytes(modid)) +
     (cmdid === 0 ? 0 : 1 + int32Bytes(cmdid)) +
-    (revision === 0 ? 0 : 2 + uint53Bytes(revision));
+    (revision === 0 ? 0 : 2 + uint53Bytes(revision)) +
+    policyFieldBytes(policy);
   let first = 0;
   let fit = countFitting(hosts, first, limitBytes - head);
   if (fit.count < hosts.length) {
@@ -202,8 +214,9 @@ export function encodeGetRouteResponse(
   if (revision !== 0) {
     frame[pos++] = 128;
     frame[pos++] = 1;
-    putUint53(frame, pos, revision);
+    pos = putUint53(frame, pos, revision);
   }
+  putPolicyField(frame, pos, policy);
   return { frame, encodedHosts: fit.count };
 }
 

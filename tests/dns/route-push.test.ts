@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { type Host, makeHost } from "../../src/core/assignment.ts";
+import { NO_CHOICE } from "../../src/core/policies.ts";
 import { type AgentConnection, RoutePush } from "../../src/dns/route-push.ts";
 import { RouteReplica } from "../../src/dns/route-replica.ts";
 import { HEADER_BYTES, MSG_UNWATCH_ROUTE_REQUEST, readInt32 } from "../../src/wire/frame.ts";
@@ -65,7 +66,7 @@ class Rig {
   }
   change(modid: number, revision: number, ...hosts: (number | Host)[]): this {
     const list = hosts.map((host) => (typeof host === "number" ? makeHost(host, 80) : host));
-    const routes = [{ modid, cmdid: 1, revision, name: "", hosts: list }];
+    const routes = [{ modid, cmdid: 1, revision, name: "", policy: NO_CHOICE, hosts: list }];
     this.push.onChange(this.replica.apply({ revision, routes, names: [] }));
     return this;
   }

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { makeHost } from "../../src/core/assignment.ts";
 import { compareModuleKeys, formatModuleKey } from "../../src/core/module-key.ts";
+import { NO_CHOICE } from "../../src/core/policies.ts";
 import { exists, type NameRecord, type RouteRecord } from "../../src/core/route-change.ts";
 import { RouteReplica, StagedRoutes } from "../../src/dns/route-replica.ts";
 
@@ -10,6 +11,7 @@ const route = (modid: number, cmdid: number, revision: number, hosts = 1, name =
   cmdid,
   revision,
   name,
+  policy: NO_CHOICE,
   hosts: Array.from({ length: hosts }, (_, i) => makeHost(i + 1, 80)),
 });
 const named = (scope: "modid" | "cmdid", id: number, name: string, revision: number): NameRecord => ({

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
+import { NO_CHOICE } from "../../src/core/policies.ts";
 import { RouteWatch } from "../../src/dns/route-watch.ts";
 
-const changed = (modid: number) => [{ modid, cmdid: 1, revision: 1, name: "", hosts: [] }];
+const changed = (modid: number) => [{ modid, cmdid: 1, revision: 1, name: "", policy: NO_CHOICE, hosts: [] }];
 const KEY = { modid: 1, cmdid: 1 };
 const NEVER = new AbortController().signal;
 

@@ -2,6 +2,7 @@
 // write. Not part of plain `bun test`, which needs no server: `bun test ./tests/store/mariadb.external.ts`.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createConnection } from "mysql2/promise";
+import { NO_CHOICE } from "../../src/core/policies.ts";
 import type { Database, DatabaseOptions } from "../../src/store/database.ts";
 import { openDatabase } from "../../src/store/open.ts";
 import { StoreUnavailable } from "../../src/store/route-store.ts";
@@ -93,7 +94,7 @@ describe("MariaDB", () => {
             who: "",
             action: "put-route",
             requestId: "",
-            routes: [{ modid: 1, cmdid: 1, before: undefined, name: "", hosts: [host(1)], diff }],
+            routes: [{ modid: 1, cmdid: 1, before: undefined, name: "", policy: NO_CHOICE, hosts: [host(1)], diff }],
             names: [],
           });
           if (settles) await tx.settleForeign();
@@ -156,6 +157,7 @@ describe("MariaDB", () => {
               cmdid: 1,
               before: undefined,
               name: "",
+              policy: NO_CHOICE,
               hosts: [changed],
               diff: { added: [], changed: [changed], removed: [] },
             },

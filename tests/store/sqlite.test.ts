@@ -4,6 +4,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { NO_CHOICE } from "../../src/core/policies.ts";
 import { openDatabase } from "../../src/store/open.ts";
 import { StoreUnavailable } from "../../src/store/route-store.ts";
 import { reportStoreContract } from "./report-store.contract.ts";
@@ -57,6 +58,7 @@ describe("SQLite", () => {
             cmdid: 2,
             before: undefined,
             name: "",
+            policy: NO_CHOICE,
             hosts: [host(2)],
             diff: { added: [host(2)], changed: [], removed: [] },
           },

@@ -5,6 +5,13 @@ import { create, type DescMessage, fromBinary, type MessageShape, toBinary } fro
 import fc from "fast-check";
 import { DEFAULT_WEIGHT, MAX_WEIGHT, makeHost } from "../../src/core/assignment.ts";
 import { isPort } from "../../src/core/endpoint.ts";
+import {
+  NO_CHOICE,
+  POLICIES,
+  type PolicyChoice,
+  type PolicyName,
+  STEERING_PARAMETERS,
+} from "../../src/core/policies.ts";
 import { MAX_FRAME_BYTES } from "../../src/wire/frame.ts";
 import * as pb from "../../src/wire/gen/lars_pb.ts";
 import * as host from "../../src/wire/host-codec.ts";
@@ -19,6 +26,10 @@ const AT = 5;
 
 const ENDPOINT: Schema = { 1: ["ip", "int32"], 2: ["port", "int32"] };
 const HOST_INFO: Schema = { ...ENDPOINT, 16: ["weight", "uint32"], 17: ["zone", "string"] };
+const POLICY: Schema = {
+  1: ["name", "string"],
+  2: ["parameters", { many: { 1: ["key", "string"], 2: ["value", "double"] } }],
+};
 const IDS: Schema = { 1: ["modid", "int32"], 2: ["cmdid", "int32"] };
 
 const int32 = fc.oneof(fc.constantFrom(0, 1, -1, 127, 128, 0x7fff_ffff, -0x8000_0000), fc.integer());
@@ -30,6 +41,24 @@ const uint64 = fc.oneof(
 );
 const port = fc.oneof(fc.constantFrom(1, 65_535), fc.integer({ min: 1, max: 65_535 }));
 const anyText = fc.string({ unit: "binary", maxLength: 20 });
+const parameterSpecs = Object.entries(STEERING_PARAMETERS) as [string, { min: number; max: number; whole?: true }][];
+/** Any policy with any parameters it takes, these in the order of their list. */
+const policy = fc
+  .record({
+    name: fc.constantFrom(...POLICIES),
+    values: fc.tuple(
+      ...parameterSpecs.map(([, { min, max, whole }]) =>
+        fc.option(whole ? fc.integer({ min, max }) : fc.double({ min, max, noNaN: true })),
+      ),
+    ),
+  })
+  .map(({ name, values }) => ({
+    name,
+    parameters: parameterSpecs.flatMap(([key], i) => {
+      const value = values[i];
+      return value === null || value === undefined || name === "lars" ? [] : [{ key, value }];
+    }),
+  }));
 const weight = fc.oneof(fc.constant(DEFAULT_WEIGHT), fc.integer({ min: 1, max: MAX_WEIGHT }));
 
 interface Case {
@@ -52,13 +81,34 @@ type Fields = Record<string, any>;
 const bytesOf = (end: number): Uint8Array => out.slice(AT, end);
 const endpointOf = (h: Fields | undefined) => (h === undefined ? undefined : { ip: h.ip, port: h.port });
 
+interface RawPolicy {
+  readonly name: string;
+  readonly parameters: readonly { readonly key: string; readonly value: number }[];
+}
+
+/** What is known and within its range, the last of equal names; nothing when the policy itself is not known. */
+function mendPolicy(policy: RawPolicy | undefined): RawPolicy | undefined {
+  if (policy === undefined || !POLICIES.includes(policy.name as PolicyName)) return undefined;
+  const parameters = parameterSpecs.flatMap(([key, { min, max, whole }]) => {
+    const value = policy.parameters.findLast((parameter) => parameter.key === key)?.value;
+    const fits = value !== undefined && value >= min && value <= max && (!whole || value % 1 === 0);
+    return fits && policy.name !== "lars" ? [{ key, value }] : [];
+  });
+  return { name: policy.name, parameters };
+}
+
 function mendRoute(value: Decoded): Decoded {
   const hosts = (value.host as { port: number; weight: number }[]).filter((h) => isPort(h.port));
   return {
     ...value,
+    policy: mendPolicy(value.policy as RawPolicy | undefined),
     revision: BigInt(Number(value.revision)),
     host: hosts.map((h) => ({ ...h, weight: h.weight === 0 ? DEFAULT_WEIGHT : Math.min(h.weight, MAX_WEIGHT) })),
   };
+}
+
+function esPolicy({ name, parameters }: RawPolicy): object {
+  return { name, parameters: Object.fromEntries(parameters.map(({ key, value }) => [key, value])) };
 }
 
 const idsCodec = (name: string, es: DescMessage): Case => ({
@@ -189,42 +239,53 @@ const CASES: readonly Case[] = [
   {
     name: "GetRouteResponse",
     es: pb.GetRouteResponseSchema,
-    model: { ...IDS, 3: ["host", { many: HOST_INFO }], 16: ["revision", "uint64"] },
+    model: { ...IDS, 3: ["host", { many: HOST_INFO }], 16: ["revision", "uint64"], 17: ["policy", { one: POLICY }] },
     values: fc.record({
       modid: int32,
       cmdid: int32,
       host: fc.array(fc.record({ ip: int32, port, weight, zone: anyText }), { maxLength: 8 }),
       revision: uint53.map(BigInt),
+      policy: fc.option(policy, { nil: undefined }),
     }),
     toEs: (v) => ({
       ...v,
+      policy: v.policy === undefined ? undefined : create(pb.PolicyChoiceSchema, esPolicy(v.policy as RawPolicy)),
       host: (v.host as { weight: number }[]).map((h) =>
         create(pb.HostInfoSchema, { ...h, weight: h.weight === DEFAULT_WEIGHT ? 0 : h.weight }),
       ),
     }),
     fromEs: (m) => {
-      const { modid, cmdid, revision, host: hosts } = m as Fields;
+      const { modid, cmdid, revision, host: hosts, policy: p } = m as Fields;
       const list = (hosts as Fields[]).map(({ ip, port: p, weight: w, zone }) => ({
         ip,
         port: p,
         weight: w,
         zone,
       }));
-      return { modid, cmdid, revision, host: list };
+      const parameters = Object.entries((p?.parameters ?? {}) as Record<string, number>);
+      const chosen = p && { name: p.name, parameters: parameters.map(([key, value]) => ({ key, value })) };
+      return { modid, cmdid, revision, host: list, policy: chosen };
     },
     mended: mendRoute,
     encode: (v) => {
       const hosts = (v.host as { ip: number; port: number; weight: number; zone: string }[]).map((h) =>
         makeHost(h.ip, h.port, h),
       );
-      const content = { modid: v.modid as number, cmdid: v.cmdid as number, revision: Number(v.revision), hosts };
+      const chosen = v.policy as RawPolicy | undefined;
+      const content = {
+        ...{ modid: v.modid as number, cmdid: v.cmdid as number, revision: Number(v.revision), hosts },
+        policy: chosen === undefined ? NO_CHOICE : (esPolicy(chosen) as PolicyChoice),
+      };
       return route.encodeGetRouteResponse(content).frame.subarray(8);
     },
     decode: (buf, start, end) => {
       const read = route.decodeGetRouteResponse(buf, start, end);
       if (read === undefined) return undefined;
       const hosts = read.hosts.map(({ state: _up, ...rest }) => rest);
-      return { modid: read.modid, cmdid: read.cmdid, revision: BigInt(read.revision), host: hosts };
+      const { name, parameters } = read.policy;
+      const chosen = { name, parameters: Object.entries(parameters).map(([key, value]) => ({ key, value })) };
+      const ids = { modid: read.modid, cmdid: read.cmdid, revision: BigInt(read.revision) };
+      return { ...ids, host: hosts, policy: name === "" ? undefined : chosen };
     },
   },
   {
@@ -468,7 +529,29 @@ describe("the wire's odd corners", () => {
       revision: 0,
       hosts: [makeHost(4, 80, { weight: MAX_WEIGHT })],
       badHosts: 3,
+      policy: NO_CHOICE,
+      badPolicy: 0,
     });
+  });
+
+  const choices: [title: string, name: string, parameters: Record<string, number>, read: PolicyChoice, bad: number][] =
+    [
+      ["a policy of a newer sender is no choice, and counted", "fancy", { decay: 2 }, NO_CHOICE, 2],
+      ["parameters without a policy are no choice", "", { decay: 2 }, NO_CHOICE, 1],
+      [
+        "an unknown parameter and one out of range are left out, and counted",
+        "adaptive",
+        { decay: 2, min_calls: 0, consecutive_failures: 2.5, success_window: Number.NaN, toString: 1 },
+        { name: "adaptive", parameters: { decay: 2 } },
+        4,
+      ],
+      ["policy lars takes no parameters", "lars", { decay: 2 }, { name: "lars", parameters: {} }, 1],
+    ];
+  test.each(choices)("%s", (_title, name, parameters, read, bad) => {
+    const message = create(pb.GetRouteResponseSchema, { policy: { name, parameters }, host: [{ ip: 1, port: 2 }] });
+    const body = toBinary(pb.GetRouteResponseSchema, message);
+    const decoded = route.decodeGetRouteResponse(body, 0, body.length);
+    expect([decoded?.policy, decoded?.badPolicy, decoded?.hosts.length]).toEqual([read, bad, 1]);
   });
 });
 
@@ -545,6 +628,17 @@ describe("a route whose hosts do not fit", () => {
       }),
       { seed: 16, numRuns: 300 },
     );
+  });
+
+  test("has room for every policy with every parameter in the smallest frame", () => {
+    const parameters = Object.fromEntries(parameterSpecs.map(([name, { max }]) => [name, max]));
+    for (const name of POLICIES.filter((each) => each !== "lars")) {
+      const some = { ...content, hosts: hosts.slice(0, 50), policy: { name, parameters } };
+      const { frame, encodedHosts } = route.encodeGetRouteResponse(some, route.MIN_ROUTE_FRAME_BYTES, 3);
+      expect(frame.length).toBeLessThanOrEqual(route.MIN_ROUTE_FRAME_BYTES);
+      expect(encodedHosts).toBeGreaterThan(0);
+      expect(route.decodeGetRouteResponse(frame, 8, frame.length)).toMatchObject({ policy: some.policy, badPolicy: 0 });
+    }
   });
 
   test("fits whole: the start index changes nothing", () => {

@@ -8,7 +8,7 @@
 // - it accepts groups; nothing of Lars ever sent one, and refusing them keeps the skipping of fields free of recursion;
 // - it refuses a hash key that is not UTF-8 (as C++ does); we only hash the key, and checking it would cost every datagram;
 // - it drops a byte order mark at the start of a text; we keep texts as they are.
-type Scalar = "int32" | "uint32" | "uint64" | "bool" | "string" | "bytes";
+type Scalar = "int32" | "uint32" | "uint64" | "bool" | "double" | "string" | "bytes";
 export type FieldKind = Scalar | { readonly one: Schema } | { readonly many: Schema };
 /** Field number -> name and kind. */
 export interface Schema {
@@ -41,8 +41,9 @@ interface RawField {
   readonly bytes: Uint8Array;
 }
 
-function isDelimited(kind: FieldKind): boolean {
-  return typeof kind !== "string" || kind === "string" || kind === "bytes";
+function wireTypeOf(kind: FieldKind): number {
+  if (kind === "double") return 1;
+  return typeof kind !== "string" || kind === "string" || kind === "bytes" ? 2 : 0;
 }
 
 function* rawFields(schema: Schema, body: Uint8Array, embedded: boolean, oddities: Set<Oddity>): Generator<RawField> {
@@ -76,7 +77,7 @@ function* rawFields(schema: Schema, body: Uint8Array, embedded: boolean, odditie
     const no = Number(tag >> 3n);
     const wireType = Number(tag & 7n);
     const known = schema[no];
-    if (known !== undefined && wireType !== (isDelimited(known[1]) ? 2 : 0)) oddities.add("mistyped field");
+    if (known !== undefined && wireType !== wireTypeOf(known[1])) oddities.add("mistyped field");
     if (wireType === 0) yield { no, wireType, value: varint(), bytes: none };
     else if (wireType === 1) yield { no, wireType, value: 0n, bytes: take(8n) };
     else if (wireType === 2) yield { no, wireType, value: 0n, bytes: take(varint()) };
@@ -85,13 +86,14 @@ function* rawFields(schema: Schema, body: Uint8Array, embedded: boolean, odditie
   }
 }
 
-const ZERO = { int32: 0, uint32: 0, uint64: 0n, bool: false, string: "", bytes: "" };
+const ZERO = { int32: 0, uint32: 0, uint64: 0n, bool: false, double: 0, string: "", bytes: "" };
 
 function scalar(kind: Scalar, { value, bytes }: RawField, oddities: Set<Oddity>): unknown {
   if (kind === "int32") return Number(BigInt.asIntN(32, value));
   if (kind === "uint32") return Number(BigInt.asUintN(32, value));
   if (kind === "uint64") return value;
   if (kind === "bool") return value !== 0n;
+  if (kind === "double") return Buffer.from(bytes).readDoubleLE();
   if (bytes.toHex().startsWith("efbbbf")) oddities.add("byte order mark");
   try {
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -111,7 +113,7 @@ function merge(schema: Schema, body: Uint8Array, into: Decoded, embedded: boolea
     const entry = schema[field.no];
     if (entry === undefined) continue;
     const [name, kind] = entry;
-    if (field.wireType !== (isDelimited(kind) ? 2 : 0)) continue;
+    if (field.wireType !== wireTypeOf(kind)) continue;
     if (typeof kind === "string") {
       into[name] = scalar(kind, field, oddities);
     } else if ("many" in kind) {

@@ -104,6 +104,9 @@ export const larsRoute = mysqlTable(
     cmdid: uint().notNull(),
     name: text(255).notNull().default(""),
     revision: ubigint().notNull(),
+    policy: text(32).notNull().default(""),
+    /** JSON: parameter name -> number. */
+    policyParameters: text(2048, "policy_parameters").notNull().default(""),
   },
   (t) => [primaryKey({ columns: [t.modid, t.cmdid] }), index("lars_route_revision").on(t.revision)],
 );

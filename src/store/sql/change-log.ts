@@ -4,6 +4,8 @@
 import type { Host } from "../../core/assignment.ts";
 import { hostKey } from "../../core/assignment.ts";
 import { formatIp } from "../../core/endpoint.ts";
+import { NO_CHOICE, type PolicyChoice } from "../../core/policies.ts";
+import { sameChoice } from "../../core/policy-choice.ts";
 import type { NameEdit, RouteEdit } from "../../core/route-change.ts";
 import type { ChangeLogEntry, ChangeLogItem, CommittedChange, RouteState } from "../route-store.ts";
 import { chunks, insertRows } from "./insert-rows.ts";
@@ -36,16 +38,24 @@ function* routeItems(edit: RouteEdit): IterableIterator<ChangeLogItem> {
   const { modid, cmdid } = edit;
   const nameBefore = edit.before?.name ?? "";
   const renamed = nameBefore !== edit.name;
+  const policyBefore = edit.before?.policy ?? NO_CHOICE;
+  const rebalanced = !sameChoice(policyBefore, edit.policy);
+  const state = (
+    name: string,
+    { name: policy, parameters: policyParameters }: PolicyChoice,
+  ): Omit<RouteState, "hosts"> => ({
+    ...(renamed ? { name } : {}),
+    ...(rebalanced ? { policy, policyParameters } : {}),
+  });
   const edits = hostEdits(edit);
   let first = true;
   for (const part of edits.length === 0 ? [edits] : chunks(edits, MAX_HOSTS_PER_ITEM)) {
-    const names = renamed && first;
     yield {
       kind: "route",
       modid,
       cmdid,
-      before: { ...(names ? { name: nameBefore } : {}), hosts: logHosts(part.map(({ before }) => before)) },
-      after: { ...(names ? { name: edit.name } : {}), hosts: logHosts(part.map(({ after }) => after)) },
+      before: { ...(first ? state(nameBefore, policyBefore) : {}), hosts: logHosts(part.map(({ before }) => before)) },
+      after: { ...(first ? state(edit.name, edit.policy) : {}), hosts: logHosts(part.map(({ after }) => after)) },
     };
     first = false;
   }

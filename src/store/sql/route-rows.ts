@@ -7,17 +7,18 @@ import type { NameRecord, NameScope, RouteRecord } from "../../core/route-change
 import type { RouteDelta } from "../route-store.ts";
 import { chunks } from "./insert-rows.ts";
 import { MAX_TERMS, moduleCondition } from "./module-condition.ts";
+import { policyOfColumns } from "./policy-column.ts";
 import type { SqlSession } from "./sql-database.ts";
 
 const PAGE = 20_000;
 /** Beyond so many modules the whole table is read in pages instead of module by module. */
 export const MANY_MODULES = 2_000;
 
-type RouteRow = [modid: number, cmdid: number, name: string, revision: number];
+type RouteRow = [modid: number, cmdid: number, name: string, revision: number, policy: string, parameters: string];
 type HostRow = [modid: number, cmdid: number, ip: number, port: number, weight: number, zone: string, state: string];
 
 async function readRoutes(session: SqlSession, revision: number): Promise<RouteRow[]> {
-  const columns = "SELECT modid, cmdid, name, revision FROM lars_route";
+  const columns = "SELECT modid, cmdid, name, revision, policy, policy_parameters FROM lars_route";
   if (revision > 0) return session.rows<RouteRow>(`${columns} WHERE revision > ?`, [revision]);
   const all: RouteRow[] = [];
   let after = "";
@@ -68,10 +69,11 @@ export async function readDelta(session: SqlSession, revision: number): Promise<
   const routeRows = await readRoutes(session, revision);
   const keys = routeRows.map(([modid, cmdid]) => ({ modid: modid | 0, cmdid: cmdid | 0 }));
   const hosts = await readHosts(session, keys);
-  const routes: RouteRecord[] = routeRows.map(([modid, cmdid, name, routeRevision]) => ({
+  const routes: RouteRecord[] = routeRows.map(([modid, cmdid, name, routeRevision, policy, parameters]) => ({
     modid: modid | 0,
     cmdid: cmdid | 0,
     name,
+    policy: policyOfColumns(policy, parameters),
     revision: routeRevision,
     hosts: Object.freeze(hosts.get(modid | 0, cmdid | 0) ?? []),
   }));

@@ -7,6 +7,7 @@ import type { ModuleKey } from "../../core/module-key.ts";
 import type { NameEdit, NameScope, RouteEdit } from "../../core/route-change.ts";
 import { chunks, insertRows } from "./insert-rows.ts";
 import { endpointCondition, MAX_TERMS } from "./module-condition.ts";
+import { policyColumns } from "./policy-column.ts";
 import type { SqlDialect, SqlSession, SqlValue } from "./sql-database.ts";
 
 type HostOfModule = ModuleKey & Host;
@@ -41,9 +42,9 @@ export async function writeRoutes(
 ): Promise<void> {
   await insertRows(
     session,
-    "INSERT INTO lars_route (modid, cmdid, name, revision)",
-    edits.map(({ modid, cmdid, name }) => [modid >>> 0, cmdid >>> 0, name, revision]),
-    dialect.onConflict(["modid", "cmdid"], { name: "set", revision: "set" }),
+    "INSERT INTO lars_route (modid, cmdid, name, revision, policy, policy_parameters)",
+    edits.map(({ modid, cmdid, name, policy }) => [modid >>> 0, cmdid >>> 0, name, revision, ...policyColumns(policy)]),
+    dialect.onConflict(["modid", "cmdid"], { name: "set", revision: "set", policy: "set", policy_parameters: "set" }),
   );
   await deleteHosts(session, "lars_host", collect(edits, "removed"));
   await insertRows(

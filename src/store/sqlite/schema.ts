@@ -65,7 +65,14 @@ export const larsState = sqliteTable("lars_state", {
 
 export const larsRoute = sqliteTable(
   "lars_route",
-  { modid: uint(), cmdid: uint(), name: text().notNull().default(""), revision: uint() },
+  {
+    modid: uint(),
+    cmdid: uint(),
+    name: text().notNull().default(""),
+    revision: uint(),
+    policy: text().notNull().default(""),
+    policyParameters: text("policy_parameters").notNull().default(""),
+  },
   (t) => [primaryKey({ columns: [t.modid, t.cmdid] }), index("lars_route_revision").on(t.revision)],
 );
 

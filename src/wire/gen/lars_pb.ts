@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lars.proto.
  */
 export const file_lars: GenFile = /*@__PURE__*/
-  fileDesc("CgpsYXJzLnByb3RvEgRsYXJzIkIKCEhvc3RJbmZvEgoKAmlwGAEgASgFEgwKBHBvcnQYAiABKAUSDgoGd2VpZ2h0GBAgASgNEgwKBHpvbmUYESABKAkiLwoPR2V0Um91dGVSZXF1ZXN0Eg0KBW1vZGlkGAEgASgFEg0KBWNtZGlkGAIgASgFImAKEEdldFJvdXRlUmVzcG9uc2USDQoFbW9kaWQYASABKAUSDQoFY21kaWQYAiABKAUSHAoEaG9zdBgDIAMoCzIOLmxhcnMuSG9zdEluZm8SEAoIcmV2aXNpb24YECABKAQiVwoOSG9zdENhbGxSZXN1bHQSCgoCaXAYASABKAUSDAoEcG9ydBgCIAEoBRIMCgRzdWNjGAMgASgNEgsKA2VychgEIAEoDRIQCghvdmVybG9hZBgFIAEoCCKVAQoTUmVwb3J0U3RhdHVzUmVxdWVzdBINCgVtb2RpZBgBIAEoBRINCgVjbWRpZBgCIAEoBRIOCgZjYWxsZXIYAyABKAUSJQoHcmVzdWx0cxgEIAMoCzIULmxhcnMuSG9zdENhbGxSZXN1bHQSCgoCdHMYBSABKA0SEAoIaW5zdGFuY2UYECABKAQSCwoDc2VxGBEgASgEIk0KDkdldEhvc3RSZXF1ZXN0EgsKA3NlcRgBIAEoDRINCgVtb2RpZBgCIAEoBRINCgVjbWRpZBgDIAEoBRIQCghoYXNoX2tleRgQIAEoCSJrCg9HZXRIb3N0UmVzcG9uc2USCwoDc2VxGAEgASgNEg0KBW1vZGlkGAIgASgFEg0KBWNtZGlkGAMgASgFEg8KB3JldGNvZGUYBCABKAUSHAoEaG9zdBgFIAEoCzIOLmxhcnMuSG9zdEluZm8icAoNUmVwb3J0UmVxdWVzdBINCgVtb2RpZBgBIAEoBRINCgVjbWRpZBgCIAEoBRIcCgRob3N0GAMgASgLMg4ubGFycy5Ib3N0SW5mbxIPCgdyZXRjb2RlGAQgASgFEhIKCmxhdGVuY3lfdXMYECABKA0iMwoTVW53YXRjaFJvdXRlUmVxdWVzdBINCgVtb2RpZBgBIAEoBRINCgVjbWRpZBgCIAEoBWIGcHJvdG8z");
+  fileDesc("CgpsYXJzLnByb3RvEgRsYXJzIkIKCEhvc3RJbmZvEgoKAmlwGAEgASgFEgwKBHBvcnQYAiABKAUSDgoGd2VpZ2h0GBAgASgNEgwKBHpvbmUYESABKAkiLwoPR2V0Um91dGVSZXF1ZXN0Eg0KBW1vZGlkGAEgASgFEg0KBWNtZGlkGAIgASgFIocBCgxQb2xpY3lDaG9pY2USDAoEbmFtZRgBIAEoCRI2CgpwYXJhbWV0ZXJzGAIgAygLMiIubGFycy5Qb2xpY3lDaG9pY2UuUGFyYW1ldGVyc0VudHJ5GjEKD1BhcmFtZXRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBIoQBChBHZXRSb3V0ZVJlc3BvbnNlEg0KBW1vZGlkGAEgASgFEg0KBWNtZGlkGAIgASgFEhwKBGhvc3QYAyADKAsyDi5sYXJzLkhvc3RJbmZvEhAKCHJldmlzaW9uGBAgASgEEiIKBnBvbGljeRgRIAEoCzISLmxhcnMuUG9saWN5Q2hvaWNlIlcKDkhvc3RDYWxsUmVzdWx0EgoKAmlwGAEgASgFEgwKBHBvcnQYAiABKAUSDAoEc3VjYxgDIAEoDRILCgNlcnIYBCABKA0SEAoIb3ZlcmxvYWQYBSABKAgilQEKE1JlcG9ydFN0YXR1c1JlcXVlc3QSDQoFbW9kaWQYASABKAUSDQoFY21kaWQYAiABKAUSDgoGY2FsbGVyGAMgASgFEiUKB3Jlc3VsdHMYBCADKAsyFC5sYXJzLkhvc3RDYWxsUmVzdWx0EgoKAnRzGAUgASgNEhAKCGluc3RhbmNlGBAgASgEEgsKA3NlcRgRIAEoBCJNCg5HZXRIb3N0UmVxdWVzdBILCgNzZXEYASABKA0SDQoFbW9kaWQYAiABKAUSDQoFY21kaWQYAyABKAUSEAoIaGFzaF9rZXkYECABKAkiawoPR2V0SG9zdFJlc3BvbnNlEgsKA3NlcRgBIAEoDRINCgVtb2RpZBgCIAEoBRINCgVjbWRpZBgDIAEoBRIPCgdyZXRjb2RlGAQgASgFEhwKBGhvc3QYBSABKAsyDi5sYXJzLkhvc3RJbmZvInAKDVJlcG9ydFJlcXVlc3QSDQoFbW9kaWQYASABKAUSDQoFY21kaWQYAiABKAUSHAoEaG9zdBgDIAEoCzIOLmxhcnMuSG9zdEluZm8SDwoHcmV0Y29kZRgEIAEoBRISCgpsYXRlbmN5X3VzGBAgASgNIjMKE1Vud2F0Y2hSb3V0ZVJlcXVlc3QSDQoFbW9kaWQYASABKAUSDQoFY21kaWQYAiABKAViBnByb3RvMw");
 
 /**
  * @generated from message lars.HostInfo
@@ -78,6 +78,31 @@ export const GetRouteRequestSchema: GenMessage<GetRouteRequest> = /*@__PURE__*/
   messageDesc(file_lars, 1);
 
 /**
+ * How a module is balanced, where it is not by the agent's default. A name, parameter or value that the receiver does not
+ * know is left out.
+ *
+ * @generated from message lars.PolicyChoice
+ */
+export type PolicyChoice = Message<"lars.PolicyChoice"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: map<string, double> parameters = 2;
+   */
+  parameters: { [key: string]: number };
+};
+
+/**
+ * Describes the message lars.PolicyChoice.
+ * Use `create(PolicyChoiceSchema)` to create a new message.
+ */
+export const PolicyChoiceSchema: GenMessage<PolicyChoice> = /*@__PURE__*/
+  messageDesc(file_lars, 2);
+
+/**
  * Frame 2 (dns -> agent: the answer, and every later change) and 8 (agent -> caller). No host: no such module.
  *
  * @generated from message lars.GetRouteResponse
@@ -102,6 +127,13 @@ export type GetRouteResponse = Message<"lars.GetRouteResponse"> & {
    * @generated from field: uint64 revision = 16;
    */
   revision: bigint;
+
+  /**
+   * dns -> agent, only when an operator chose one
+   *
+   * @generated from field: lars.PolicyChoice policy = 17;
+   */
+  policy?: PolicyChoice | undefined;
 };
 
 /**
@@ -109,7 +141,7 @@ export type GetRouteResponse = Message<"lars.GetRouteResponse"> & {
  * Use `create(GetRouteResponseSchema)` to create a new message.
  */
 export const GetRouteResponseSchema: GenMessage<GetRouteResponse> = /*@__PURE__*/
-  messageDesc(file_lars, 2);
+  messageDesc(file_lars, 3);
 
 /**
  * @generated from message lars.HostCallResult
@@ -146,7 +178,7 @@ export type HostCallResult = Message<"lars.HostCallResult"> & {
  * Use `create(HostCallResultSchema)` to create a new message.
  */
 export const HostCallResultSchema: GenMessage<HostCallResult> = /*@__PURE__*/
-  messageDesc(file_lars, 3);
+  messageDesc(file_lars, 4);
 
 /**
  * Frame 3 (agent -> report). With instance and seq the counts are totals since that instance began, modulo 2^32;
@@ -200,7 +232,7 @@ export type ReportStatusRequest = Message<"lars.ReportStatusRequest"> & {
  * Use `create(ReportStatusRequestSchema)` to create a new message.
  */
 export const ReportStatusRequestSchema: GenMessage<ReportStatusRequest> = /*@__PURE__*/
-  messageDesc(file_lars, 4);
+  messageDesc(file_lars, 5);
 
 /**
  * Frame 4 (caller -> agent).
@@ -234,7 +266,7 @@ export type GetHostRequest = Message<"lars.GetHostRequest"> & {
  * Use `create(GetHostRequestSchema)` to create a new message.
  */
 export const GetHostRequestSchema: GenMessage<GetHostRequest> = /*@__PURE__*/
-  messageDesc(file_lars, 5);
+  messageDesc(file_lars, 6);
 
 /**
  * Frame 5 (agent -> caller).
@@ -273,7 +305,7 @@ export type GetHostResponse = Message<"lars.GetHostResponse"> & {
  * Use `create(GetHostResponseSchema)` to create a new message.
  */
 export const GetHostResponseSchema: GenMessage<GetHostResponse> = /*@__PURE__*/
-  messageDesc(file_lars, 6);
+  messageDesc(file_lars, 7);
 
 /**
  * Frame 6 (caller -> agent).
@@ -312,7 +344,7 @@ export type ReportRequest = Message<"lars.ReportRequest"> & {
  * Use `create(ReportRequestSchema)` to create a new message.
  */
 export const ReportRequestSchema: GenMessage<ReportRequest> = /*@__PURE__*/
-  messageDesc(file_lars, 7);
+  messageDesc(file_lars, 8);
 
 /**
  * Frame 64 (our agent -> our dns): the module is no longer wanted on this connection. Old servers skip the frame.
@@ -336,5 +368,5 @@ export type UnwatchRouteRequest = Message<"lars.UnwatchRouteRequest"> & {
  * Use `create(UnwatchRouteRequestSchema)` to create a new message.
  */
 export const UnwatchRouteRequestSchema: GenMessage<UnwatchRouteRequest> = /*@__PURE__*/
-  messageDesc(file_lars, 8);
+  messageDesc(file_lars, 9);
 
