@@ -28,7 +28,6 @@ import { ShardPool } from "./shard-pool.ts";
 import { StatusReporter } from "./status-reporter.ts";
 
 const RECEIVE_BUFFER_BYTES = 4 * 1_048_576;
-const MAX_BODY_BYTES = 2 * 1_048_576;
 const HTTP_GRACE_MS = 1000;
 /** Hosts whose calls are counted, per shard; about 40 bytes of shared memory each, taken as they appear. */
 const MAX_STATISTICS_ENTRIES = 1_000_000;
@@ -161,9 +160,7 @@ const app = makeApp({
     return undefined;
   },
 });
-const http = await startOrExit("agent", () =>
-  serveHttp({ hostname: config.http.host, port: config.http.port, app, maxBodyBytes: MAX_BODY_BYTES }),
-);
+const http = await startOrExit("agent", () => serveHttp({ hostname: config.http.host, port: config.http.port, app }));
 shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
 
 const perShard = (value: (state: ReturnType<ShardPool["states"]>[number]) => number) => () =>

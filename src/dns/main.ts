@@ -29,7 +29,6 @@ import { RouteService } from "./route-service.ts";
 import { RouteWatch } from "./route-watch.ts";
 
 const MAX_HTTP_WATCHES = 100_000;
-const MAX_BODY_BYTES = 65 * 1_048_576;
 const HTTP_GRACE_MS = 2000;
 
 const loaded = loadProcessConfig(dnsConfig, process.argv.slice(2), process.env);
@@ -104,9 +103,7 @@ const app = makeApp({
   metrics,
   clock,
 });
-const http = await startOrExit("dns", () =>
-  serveHttp({ hostname: config.http.host, port: config.http.port, app, maxBodyBytes: MAX_BODY_BYTES }),
-);
+const http = await startOrExit("dns", () => serveHttp({ hostname: config.http.host, port: config.http.port, app }));
 shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
 
 exposeEvents(metrics, "route_events_total", "Polls, transactions, commits and adoptions", routes.counts);

@@ -7,8 +7,6 @@ export interface HttpServerOptions {
   /** 0: any free one. */
   readonly port: number;
   readonly app: HttpApp;
-  /** Largest body taken from the network, whatever the application then says. Bytes. */
-  readonly maxBodyBytes: number;
 }
 
 export interface HttpServer {
@@ -19,17 +17,24 @@ export interface HttpServer {
 }
 
 const IDLE_TIMEOUT_SECONDS = 120;
+/** Far beyond what the applications take: they refuse with a problem that says their limit, the server without words. */
+const MAX_BODY_BYTES = 256 * 1_048_576;
+
+/** Without a Host header (HTTP/1.0, some health checks) the server hands over a bare path, which is no URL. */
+function withHost(request: Request): Request {
+  return request.url.startsWith("/") ? new Request(`http://localhost${request.url}`, request) : request;
+}
 
 /** @throws Error when the address cannot be listened on */
-export function serveHttp({ hostname, port, app, maxBodyBytes }: HttpServerOptions): HttpServer {
+export function serveHttp({ hostname, port, app }: HttpServerOptions): HttpServer {
   let server: Bun.Server<undefined>;
   try {
     server = Bun.serve({
       hostname,
       port,
       idleTimeout: IDLE_TIMEOUT_SECONDS,
-      maxRequestBodySize: maxBodyBytes,
-      fetch: (request) => app.fetch(request),
+      maxRequestBodySize: MAX_BODY_BYTES,
+      fetch: (request) => app.fetch(withHost(request)),
     });
   } catch (error) {
     const code = (error as { code?: string }).code ?? String(error);

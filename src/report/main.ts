@@ -22,7 +22,6 @@ import { reportConfig } from "./config.ts";
 import { Intake } from "./intake.ts";
 import { StatusFrames } from "./status-frames.ts";
 
-const MAX_BODY_BYTES = 2 * 1_048_576;
 /** Far more than agents of one report service; what bounds memory is that they are read from in turn. */
 const MAX_CONNECTIONS = 20_000;
 const HTTP_GRACE_MS = 2000;
@@ -101,9 +100,7 @@ const app = makeApp({
   clock,
   ready: () => (migrated ? undefined : "the database was not reached yet"),
 });
-const http = await startOrExit("report", () =>
-  serveHttp({ hostname: config.http.host, port: config.http.port, app, maxBodyBytes: MAX_BODY_BYTES }),
-);
+const http = await startOrExit("report", () => serveHttp({ hostname: config.http.host, port: config.http.port, app }));
 shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
 
 exposeEvents(metrics, "intake_events_total", "Rows offered, coalesced, refused, stored", intake.counts);
