@@ -172,6 +172,7 @@ if (flags.list) {
 
 if (flags.real) {
   const scale = Number(flags["seconds-scale"]);
+  if (flags.set !== undefined) fail("--set changes simulated policies only; leave it out with --real");
   if (!(scale >= 0.01 && scale <= 10)) fail(`--seconds-scale is ${flags["seconds-scale"]}; expected 0.01 to 10`);
   const played = flags.policy === undefined ? chosenContenders(["adaptive"]) : contenders;
   const foreign = played.find(({ isOurs }) => !isOurs);

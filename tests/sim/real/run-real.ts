@@ -6,7 +6,7 @@ import type { Scenario } from "../scenario.ts";
 import { makeGroups } from "./groups.ts";
 import type { Times } from "./histogram.ts";
 import { type AgentCounts, type GroupOutcome, RealSession } from "./real-session.ts";
-import { type ComparedScenario, compare, formatComparison, isForetold } from "./real-table.ts";
+import { type ComparedScenario, compare, formatComparison } from "./real-table.ts";
 
 /** Calls a second of a group. Each is three datagrams; on two cores the driver then takes about a third of one. */
 const MAX_RATE = 4000;
@@ -42,7 +42,7 @@ export async function runReal(options: RealOptions): Promise<number> {
     const result = await playPolicy(contender, options);
     results.push(result);
     const figures = result.scenarios.flatMap((scenario) => scenario.figures);
-    const outside = figures.filter((figure) => !isForetold(figure)).length;
+    const outside = figures.filter(({ isForetold }) => !isForetold).length;
     const unsound = problems(result);
     write(
       `== ${contender.name}: real agent, UDP${scale === 1 ? "" : `; seconds x ${scale}, so that no limit applies`}\n`,
@@ -77,11 +77,11 @@ async function playPolicy(contender: Contender, options: RealOptions): Promise<P
     }
     progress("");
     const agent = await session.counts();
-    const outcomes = groups.flatMap((group) => group.outcomes);
     const compared = options.scenarios.map((scenario) => {
       progress(`${contender.name}: simulating ${scenario.name}`);
-      const outcome = outcomes.find((candidate) => candidate.scenario === scenario)!;
-      return compare(outcome, contender.name, contender.factory, seeds, scale);
+      const group = groups.find(({ outcomes }) => outcomes.some((outcome) => outcome.scenario === scenario))!;
+      const outcome = group.outcomes.find((candidate) => candidate.scenario === scenario)!;
+      return compare(outcome, contender.name, contender.factory, seeds, scale, group.picks.p99Ms);
     });
     progress("");
     return { policy: contender.name, scenarios: compared, groups, agent };
