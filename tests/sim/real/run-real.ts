@@ -8,7 +8,7 @@ import type { Times } from "./histogram.ts";
 import { type AgentCounts, type GroupOutcome, RealSession } from "./real-session.ts";
 import { type ComparedScenario, compare, formatComparison } from "./real-table.ts";
 
-/** Calls a second of a group. Each is three datagrams; on two cores the driver then takes about a third of one. */
+/** Calls a second of a group. Each is three datagrams; the driver then takes about a tenth of a core. */
 const MAX_RATE = 4000;
 
 export interface RealOptions {
