@@ -4,6 +4,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import { formatIp } from "../core/endpoint.ts";
 import { hashText } from "../core/hash.ts";
 import { formatModuleKey } from "../core/module-key.ts";
+import { POLICIES } from "../core/policies.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createHttpApp, type HttpApp } from "../platform/http-app.ts";
 import { jsonBody, jsonContent, problemResponses } from "../platform/http-json.ts";
@@ -89,6 +90,11 @@ const describeRoute = createRoute({
             revision: z.int(),
             ageSeconds: z.number().openapi({ description: "Since the route was last heard of" }),
             dnsConnected: z.boolean(),
+            policy: z.enum(POLICIES).openapi({ description: "In effect: the module's own, or this agent's default" }),
+            policyParameters: z
+              .record(z.string(), z.number())
+              .optional()
+              .openapi({ description: "What the module has other than this agent's [steering]" }),
             hosts: z.array(
               z.object({
                 ip: ipText,
@@ -96,12 +102,17 @@ const describeRoute = createRoute({
                 weight: z.int(),
                 zone: z.string(),
                 verdict: z.enum(["available", "ejected"]),
-                reason: z.string(),
+                reason: z.string().openapi({ example: "ejected: 5 consecutive failures, probe in 3.2 s" }),
                 sinceSeconds: z.number(),
                 windowSucc: z.int(),
                 windowErr: z.int(),
                 succ: z.int().openapi({ description: "Since the agent began" }),
                 err: z.int(),
+                inFlight: z
+                  .int()
+                  .optional()
+                  .openapi({ description: "Picks not reported yet; absent with policy lars" }),
+                latencyMs: z.number().optional().openapi({ description: "What a call is expected to take" }),
               }),
             ),
           })
@@ -178,6 +189,7 @@ export function makeApp(deps: AgentAppDeps): HttpApp {
     const module = await deps.describe(key.modid, key.cmdid);
     if (module === undefined || module.state === "unknown") throw noModule(key);
     if (module.state === "resolving") throw notKnownYet(key, deps);
+    const policyParameters = Object.fromEntries(Object.entries(module.policyParameters));
     return c.json(
       {
         modid: key.modid,
@@ -185,6 +197,8 @@ export function makeApp(deps: AgentAppDeps): HttpApp {
         revision: module.revision,
         ageSeconds: seconds(module.ageMs),
         dnsConnected: deps.dnsConnected(),
+        policy: module.policy,
+        ...(Object.keys(policyParameters).length === 0 ? {} : { policyParameters }),
         hosts: module.hosts.map((host) => ({
           ip: formatIp(host.ip),
           port: host.port,
@@ -197,6 +211,8 @@ export function makeApp(deps: AgentAppDeps): HttpApp {
           windowErr: host.err,
           succ: host.totalSucc,
           err: host.totalErr,
+          ...(host.inFlight === undefined ? {} : { inFlight: host.inFlight }),
+          ...(host.latencyMs === undefined ? {} : { latencyMs: Math.round(host.latencyMs * 1000) / 1000 }),
         })),
       },
       200,

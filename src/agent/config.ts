@@ -2,13 +2,21 @@
 // configuration can be carried over by hand without translation.
 import * as z from "zod";
 import { parseIp } from "../core/endpoint.ts";
-import { POLICIES } from "../core/policies.ts";
-import { type ConfigOf, defineConfig, key } from "../platform/config-schema.ts";
+import { type ParameterSpec, POLICIES, STEERING_PARAMETERS, type SteeringParameter } from "../core/policies.ts";
+import { type ConfigKey, type ConfigOf, defineConfig, key } from "../platform/config-schema.ts";
 import { addressList, dataSection, listenHost, listenPort, logSection } from "../platform/config-sections.ts";
 
 const count = z.int().min(1).max(1_000_000);
 const ratio = z.number().min(0).max(1);
 const seconds = z.int().min(1).max(86_400);
+
+/** Every key of [steering], from the one list that the dns service's API checks a module's own numbers against. */
+const steeringKeys = Object.fromEntries(
+  Object.entries<ParameterSpec>(STEERING_PARAMETERS).map(([name, { min, max, whole, ...spec }]) => {
+    const number = whole === true ? z.int() : z.number();
+    return [name, key(number.min(min).max(max), { ...spec, reload: true })];
+  }),
+) as Record<SteeringParameter, ConfigKey<number>>;
 
 export const agentConfig = defineConfig("agent", {
   udp: {
@@ -139,9 +147,13 @@ export const agentConfig = defineConfig("agent", {
     },
   },
   loadbalance: {
-    doc: "How a host is chosen, and when one is taken out (overload) and let in again (idle).",
+    doc: "How a host is chosen. All keys but the first and the last belong to the policy lars: when a host is taken out (overload) and let in again (idle).",
     keys: {
-      policy: key(z.enum(POLICIES), { doc: "The policy of modules that name none.", default: "lars" }),
+      policy: key(z.enum(POLICIES), {
+        doc: 'The policy of modules that name none at the dns service. "lars" is the original\'s rule.',
+        default: "adaptive",
+        reload: true,
+      }),
       probe_num: key(count, {
         doc: "After this many picks in a row the next one tries an overloaded host (1 pick in probe_num + 1).",
         default: 10,
@@ -220,6 +232,10 @@ export const agentConfig = defineConfig("agent", {
         cost: "changes reach the agent later should a push be lost; lowering it loads the dns service",
       }),
     },
+  },
+  steering: {
+    doc: "All policies but lars. A module may have numbers of its own, set at the dns service (policyParameters).",
+    keys: steeringKeys,
   },
   log: logSection,
   data: dataSection,

@@ -51,6 +51,7 @@ export class RouteSource {
     stale: 0,
     unasked: 0,
     malformed: 0,
+    ignoredPolicyParts: 0,
     unknownFrames: 0,
     refused: 0,
     silences: 0,
@@ -164,8 +165,9 @@ export class RouteSource {
     }
     wanted.revision = route.revision;
     this.counts.routes++;
-    const { modid, cmdid, revision, hosts } = route;
-    this.#options.onRoute({ modid, cmdid, revision, hosts });
+    this.counts.ignoredPolicyParts += route.badPolicy;
+    const { modid, cmdid, revision, hosts, policy } = route;
+    this.#options.onRoute({ modid, cmdid, revision, hosts, policy });
   }
 
   /** To be called a few times a second: notices a server that does not answer. */

@@ -1,5 +1,4 @@
 // From the configuration as operators write it to what shards work with.
-import { DEFAULT_STEERING } from "../core/policies.ts";
 import type { AgentConfig } from "./config.ts";
 import type { ShardSettings } from "./shard-protocol.ts";
 
@@ -9,10 +8,10 @@ const MAX_UNKNOWN_PER_SHARD = 16_384;
 const MAX_NEW_PER_SECOND = 2000;
 
 export function shardSettings(config: AgentConfig): ShardSettings {
-  const { routes, loadbalance, udp } = config;
+  const { routes, loadbalance, steering, udp } = config;
   const { policy, update_timeout, ...lars } = loadbalance;
   return {
-    balancer: { policy, lars, steering: DEFAULT_STEERING, zone: config.zone.name },
+    balancer: { policy, lars, steering, zone: config.zone.name },
     limits: {
       // Modules spread unevenly over shards; twice the even share is room enough.
       maxModules: Math.ceil((routes.max_modules * 2) / udp.shards),

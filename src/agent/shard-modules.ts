@@ -8,7 +8,7 @@
 //
 // Whoever sends datagrams can invent module numbers, so everything here that a number creates is bounded: how many
 // modules, how many of them unknown (the oldest goes first), how many new ones per second, how many requests wait.
-import type { Host } from "../core/assignment.ts";
+import { type Host, sameHosts } from "../core/assignment.ts";
 import {
   type BalancedHost,
   type Balancer,
@@ -19,7 +19,10 @@ import {
   UNKNOWN,
 } from "../core/balancer.ts";
 import type { CallStatistics } from "../core/call-statistics.ts";
+import { type BalancerSettings, makeBalancer, reconfigured, settingsFor } from "../core/make-balancer.ts";
 import { ModuleMap } from "../core/module-key.ts";
+import { NO_CHOICE, type PolicyChoice, type PolicyName } from "../core/policies.ts";
+import { sameChoice } from "../core/policy-choice.ts";
 import { counterIndex, type ShardCounters } from "./shard-counters.ts";
 import { WaitQueue } from "./wait-queue.ts";
 
@@ -29,6 +32,8 @@ export interface RouteUpdate {
   readonly cmdid: number;
   readonly revision: number;
   readonly hosts: readonly Host[];
+  /** NO_CHOICE: balanced by this agent's default. */
+  readonly policy: PolicyChoice;
 }
 
 export interface ModuleLimits {
@@ -71,6 +76,7 @@ class Module {
   state: ModuleState = "resolving";
   balancer: Balancer | undefined;
   hosts: readonly Host[] = [];
+  policy = NO_CHOICE;
   revision = 0;
   waiting: Waiting[] = [];
   /** Those of `waiting` that are not settled. */
@@ -100,6 +106,10 @@ export interface ModuleDescription {
   readonly state: ModuleState;
   readonly revision: number;
   readonly ageMs: number;
+  /** In effect: the module's own, or the agent's default. */
+  readonly policy: PolicyName;
+  /** What the module has other than the agent. */
+  readonly policyParameters: PolicyChoice["parameters"];
   readonly hosts: readonly (HostVerdict & {
     readonly forMs: number;
     readonly totalSucc: number;
@@ -128,7 +138,8 @@ export class ShardModules {
 
   constructor(
     private limits: ModuleLimits,
-    private readonly makeBalancer: () => Balancer,
+    /** For modules that choose nothing of their own. */
+    private balancing: BalancerSettings,
     private readonly random: Random,
     private readonly statistics: CallStatistics,
     counters: ShardCounters,
@@ -141,12 +152,21 @@ export class ShardModules {
     this.#counters[WAITING] = 0;
   }
 
-  configure(limits: ModuleLimits): void {
+  /** Counts from the next request, pick and report on, for the modules that are there too. */
+  configure(limits: ModuleLimits, balancing: BalancerSettings, nowMs: number): void {
     this.limits = limits;
+    this.balancing = balancing;
+    for (const module of this.#modules.values()) this.#rebalance(module, nowMs);
   }
 
-  balancers(): Iterable<Balancer> {
-    return [...this.#modules.values()].flatMap((module) => (module.balancer === undefined ? [] : [module.balancer]));
+  /** Brings a running balancer to what holds for its module now. Statistics go on where they were. */
+  #rebalance(module: Module, nowMs: number): void {
+    const { balancer } = module;
+    if (balancer === undefined) return;
+    module.balancer = reconfigured(balancer, settingsFor(this.balancing, module.policy));
+    if (module.balancer === balancer) return;
+    module.balancer.update(module.hosts, nowMs);
+    this.#openStatistics(module);
   }
 
   /** Chooses a host. RESOLVING: the caller may `wait`. */
@@ -310,7 +330,7 @@ export class ShardModules {
 
   /** Takes a route. One that is older than what is held is ignored. */
   applyRoute(update: RouteUpdate, nowMs: number): void {
-    const { modid, cmdid, revision, hosts } = update;
+    const { modid, cmdid, revision, hosts, policy } = update;
     let module = this.#modules.get(modid, cmdid);
     if (module === undefined) {
       if (hosts.length === 0) return;
@@ -321,6 +341,10 @@ export class ShardModules {
     if (revision !== 0 && revision < module.revision) return;
     module.heardAtMs = nowMs;
     module.revision = revision;
+    const isNewPolicy = !sameChoice(module.policy, policy);
+    module.policy = policy;
+    // Most routes are heard again as they are; building the pickers' tables anew would be for nothing.
+    const areNewHosts = !sameHosts(module.hosts, hosts);
     module.hosts = hosts;
     if (hosts.length === 0) {
       module.balancer?.update([], nowMs);
@@ -328,9 +352,12 @@ export class ShardModules {
       module.state = "unknown";
       this.#doubtful.add(module);
     } else {
-      module.balancer ??= this.makeBalancer();
-      module.balancer.update(hosts, nowMs);
-      this.#openStatistics(module);
+      if (isNewPolicy) this.#rebalance(module, nowMs);
+      module.balancer ??= makeBalancer(settingsFor(this.balancing, policy));
+      if (areNewHosts) {
+        module.balancer.update(hosts, nowMs);
+        this.#openStatistics(module);
+      }
       module.state = "known";
       this.#doubtful.delete(module);
     }
@@ -355,6 +382,13 @@ export class ShardModules {
       const totals = this.statistics.totals(this.statistics.find(modid, cmdid, host.ip, host.port));
       return { ...host, forMs: nowMs - host.sinceMs, totalSucc: totals.succ, totalErr: totals.err };
     });
-    return { state: module.state, revision: module.revision, ageMs: nowMs - module.heardAtMs, hosts };
+    return {
+      state: module.state,
+      revision: module.revision,
+      ageMs: nowMs - module.heardAtMs,
+      policy: settingsFor(this.balancing, module.policy).policy,
+      policyParameters: module.policy.parameters,
+      hosts,
+    };
   }
 }

@@ -3,16 +3,13 @@
 // (HTTP, files, TCP, logs) lives in the main thread.
 
 import { RESOLVING } from "../core/balancer.ts";
-import { LarsBalancer } from "../core/balancer-lars.ts";
-import { SteeredBalancer } from "../core/balancer-steered.ts";
 import { CallStatistics } from "../core/call-statistics.ts";
-import { makeBalancer } from "../core/make-balancer.ts";
 import { bindUdp, type UdpSocket } from "../net/udp-socket.ts";
 import { Shard } from "./shard.ts";
 import { counterIndex, ShardCounters } from "./shard-counters.ts";
 import { ShardModules } from "./shard-modules.ts";
 import { type PeerPort, ShardPeers } from "./shard-peers.ts";
-import type { FromShard, PickAnswer, ShardSettings, ShardStart, ToShard } from "./shard-protocol.ts";
+import type { FromShard, PickAnswer, ShardStart, ToShard } from "./shard-protocol.ts";
 
 declare const self: Worker;
 
@@ -32,7 +29,6 @@ class ShardWorker {
   readonly #modules: ShardModules;
   readonly #shard: Shard;
   readonly #peers: ShardPeers;
-  #settings: ShardSettings;
   #socket: UdpSocket | undefined;
   #tickedAtMs = 0;
   #forgotAtMs = performance.now();
@@ -50,7 +46,6 @@ class ShardWorker {
   };
 
   constructor(start: ShardStart) {
-    this.#settings = start.settings;
     this.#counters = new ShardCounters(start.counters);
     this.#sentBefore = this.#counters.read("sent");
     this.#sendErrorsBefore = this.#counters.read("send_errors");
@@ -62,7 +57,7 @@ class ShardWorker {
     );
     this.#modules = new ShardModules(
       start.settings.limits,
-      () => makeBalancer(this.#settings.balancer),
+      start.settings.balancer,
       Math.random,
       statistics,
       this.#counters,
@@ -133,12 +128,7 @@ class ShardWorker {
         for (const route of message.routes) this.#modules.applyRoute(route, nowMs);
         break;
       case "configure":
-        this.#settings = message.settings;
-        this.#modules.configure(message.settings.limits);
-        for (const balancer of this.#modules.balancers()) {
-          if (balancer instanceof LarsBalancer) balancer.configure(message.settings.balancer.lars);
-          if (balancer instanceof SteeredBalancer) balancer.configure(message.settings.balancer.steering);
-        }
+        this.#modules.configure(message.settings.limits, message.settings.balancer, nowMs);
         break;
       case "pick":
         this.#pick(message.id, message.modid, message.cmdid, message.keyHash, nowMs);

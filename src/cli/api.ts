@@ -10,6 +10,21 @@ export interface ApiTarget {
 /** What a person at a terminal is told; ends the command with 1. */
 export class CommandError extends Error {
   override name = "CommandError";
+
+  /** `status`: of the answer, where there was one. */
+  constructor(
+    message: string,
+    readonly status?: number,
+  ) {
+    super(message);
+  }
+}
+
+export interface Answer {
+  /** undefined when there is none. */
+  readonly json: unknown;
+  /** The ETag as it stands in the header. */
+  readonly tag: string | undefined;
 }
 
 const TIMEOUT_MS = 70_000;
@@ -18,13 +33,18 @@ const TIMEOUT_MS = 70_000;
  * The answer's JSON; undefined when it has none.
  * @throws CommandError when the service is not reached or answers with a problem
  */
-export async function call(
+export async function call(target: ApiTarget, method: string, path: string, body?: unknown): Promise<unknown> {
+  return (await request(target, method, path, body)).json;
+}
+
+/** As {@link call}, with what a change needs that may not overwrite another's: the tag, and headers of one's own. */
+export async function request(
   target: ApiTarget,
   method: string,
   path: string,
   body?: unknown,
   headers: Record<string, string> = {},
-): Promise<unknown> {
+): Promise<Answer> {
   const url = `${target.url}${path}`;
   let response: Response;
   try {
@@ -44,8 +64,11 @@ export async function call(
     );
   }
   const text = await response.text();
-  if (response.ok) return text === "" ? undefined : (JSON.parse(text) as unknown);
-  throw new CommandError(`${method} ${url}: ${response.status} ${problemText(text)}`);
+  if (response.ok) {
+    const json = text === "" ? undefined : (JSON.parse(text) as unknown);
+    return { json, tag: response.headers.get("etag") ?? undefined };
+  }
+  throw new CommandError(`${method} ${url}: ${response.status} ${problemText(text)}`, response.status);
 }
 
 function reason(error: unknown): string {

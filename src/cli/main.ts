@@ -1,9 +1,10 @@
 // `bun run lars …`: what an operator does with routes, from a terminal or a script. Every command is one call of the HTTP
 // API; the answer is printed as JSON, which jq and people read.
 import { type ArgsDef, type CommandDef, defineCommand, runMain } from "citty";
+import { POLICIES } from "../core/policies.ts";
 import { version } from "../platform/version.ts";
 import { openDatabase } from "../store/open.ts";
-import { type ApiTarget, CommandError, call } from "./api.ts";
+import { type ApiTarget, CommandError, call, request } from "./api.ts";
 
 const DNS_ARGS = {
   dns: {
@@ -146,6 +147,71 @@ const removeRoute = defineCommand({
   },
 });
 
+/** Every `--set name=value`; the argument parser keeps the last of equal options only. */
+function settings(rawArgs: readonly string[]): Record<string, number> {
+  const texts = rawArgs.flatMap((arg, i) =>
+    arg === "--set" ? [rawArgs[i + 1] ?? ""] : arg.startsWith("--set=") ? [arg.slice("--set=".length)] : [],
+  );
+  return Object.fromEntries(
+    texts.map((text) => {
+      const match = /^(\w+)=(-?\d+(?:\.\d+)?)$/.exec(text);
+      if (match === null) throw new CommandError(`--set is "${text}"; expected name=number, like decay=2`);
+      return [match[1]!, Number(match[2])];
+    }),
+  );
+}
+
+interface StoredRoute {
+  readonly hosts: readonly object[];
+  readonly policy?: string;
+  readonly policyParameters?: object;
+}
+
+const POLICY_ATTEMPTS = 5;
+
+/** The API puts a route whole, so the hosts go back as they were read, on condition that they still are so. */
+async function putPolicy(target: ApiTarget, path: string, change: object): Promise<unknown> {
+  for (let attempt = 1; ; attempt++) {
+    const { json, tag = "*" } = await request(target, "GET", path);
+    const { hosts } = json as StoredRoute;
+    try {
+      return (await request(target, "PUT", path, { hosts, ...change }, { "if-match": tag })).json;
+    } catch (error) {
+      const isLate = error instanceof CommandError && error.status === 412;
+      if (!isLate || attempt === POLICY_ATTEMPTS) throw error;
+    }
+  }
+}
+
+const policy = defineCommand({
+  meta: { name: "policy", description: "Show or choose how agents balance a module" },
+  args: {
+    ...MODULE_ARG,
+    name: { type: "positional", description: `${POLICIES.join(", ")}; none: show it`, required: false },
+    set: {
+      type: "string",
+      description: "name=value: what the module has other than the agents' [steering]; may be repeated",
+    },
+    clear: { type: "boolean", description: "Take the choice away: each agent's own default" },
+    ...DNS_ARGS,
+  },
+  async run({ args, rawArgs }) {
+    const path = modulePath(args.module);
+    const policyParameters = settings(rawArgs);
+    if (args.clear === true) {
+      if (args.name !== undefined || args.set !== undefined)
+        throw new CommandError("--clear takes the whole choice away; give it without a name and without --set");
+      print(await putPolicy(dnsOf(args), path, { policy: "" }));
+    } else if (args.name !== undefined) {
+      print(await putPolicy(dnsOf(args), path, { policy: args.name, policyParameters }));
+    } else {
+      if (args.set !== undefined) throw new CommandError("--set needs the policy's name before it");
+      const { policy: name = "", policyParameters: own = {} } = (await call(dnsOf(args), "GET", path)) as StoredRoute;
+      print({ policy: name, policyParameters: own });
+    }
+  },
+});
+
 const exportAll = defineCommand({
   meta: { name: "export", description: "Print everything as JSON that `import` takes" },
   args: DNS_ARGS,
@@ -261,6 +327,7 @@ const main = defineCommand({
     routes,
     get,
     host,
+    policy,
     remove: removeRoute,
     export: exportAll,
     import: importAll,

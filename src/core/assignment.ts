@@ -58,6 +58,11 @@ export function sameHost(a: Host, b: Host): boolean {
   return a.ip === b.ip && a.port === b.port && a.weight === b.weight && a.zone === b.zone && a.state === b.state;
 }
 
+/** Equal hosts in the same order. */
+export function sameHosts(a: readonly Host[], b: readonly Host[]): boolean {
+  return a.length === b.length && a.every((host, i) => sameHost(host, b[i]!));
+}
+
 /** What turns one normalized host list into another. `changed` holds the new values. */
 export interface HostDiff {
   readonly added: readonly Host[];

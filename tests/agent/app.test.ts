@@ -146,7 +146,9 @@ describe("GET /v1/routes", () => {
         state: "known",
         revision: 9,
         ageMs: 1500,
-        hosts: [{ ...host, succ: 1, err: 2, forMs: 250, totalSucc: 3, totalErr: 4 }],
+        policy: "random",
+        policyParameters: { decay: 2 },
+        hosts: [{ ...host, succ: 1, err: 2, forMs: 250, totalSucc: 3, totalErr: 4, inFlight: 5, latencyMs: 1.23456 }],
       }),
     });
     expect(await (await app.request("/v1/routes/1/2")).json()).toEqual({
@@ -155,6 +157,8 @@ describe("GET /v1/routes", () => {
       revision: 9,
       ageSeconds: 1.5,
       dnsConnected: true,
+      policy: "random",
+      policyParameters: { decay: 2 },
       hosts: [
         {
           ip: "0.0.0.1",
@@ -168,14 +172,31 @@ describe("GET /v1/routes", () => {
           windowErr: 2,
           succ: 3,
           err: 4,
+          inFlight: 5,
+          latencyMs: 1.235,
         },
       ],
     });
   });
 
+  test("leaves out what the policy in effect does not count, and parameters where there are none", async () => {
+    const host = { ip: 1, port: 80, weight: 100, zone: "", verdict: "available" as const, reason: "r", sinceMs: 5 };
+    const { app } = rig({
+      describe: async () => ({
+        ...({ state: "known", revision: 9, ageMs: 0, policy: "lars", policyParameters: {} } as const),
+        hosts: [{ ...host, succ: 0, err: 0, forMs: 0, totalSucc: 0, totalErr: 0 }],
+      }),
+    });
+    const answer = (await (await app.request("/v1/routes/1/2")).json()) as { hosts: object[] };
+    expect(answer).toMatchObject({ policy: "lars" });
+    expect(answer).not.toHaveProperty("policyParameters");
+    expect(Object.keys(answer.hosts[0]!)).not.toContain("inFlight");
+    expect(Object.keys(answer.hosts[0]!)).not.toContain("latencyMs");
+  });
+
   test("a module that nobody asked for or that does not exist is 404, one still resolving 503", async () => {
     await expectProblem(await rig().app.request("/v1/routes/1/2"), 404);
-    const empty = { revision: 0, ageMs: 0, hosts: [] };
+    const empty = { revision: 0, ageMs: 0, policy: "lars" as const, policyParameters: {}, hosts: [] };
     for (const [state, status] of [["unknown", 404] as const, ["resolving", 503] as const]) {
       await expectProblem(
         await rig({ describe: async () => ({ state, ...empty }) }).app.request("/v1/routes/1/2"),

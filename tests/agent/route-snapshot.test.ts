@@ -6,6 +6,7 @@ import { RouteBook } from "../../src/agent/route-book.ts";
 import { RouteSnapshot } from "../../src/agent/route-snapshot.ts";
 import type { RouteUpdate } from "../../src/agent/shard-modules.ts";
 import { makeHost } from "../../src/core/assignment.ts";
+import { NO_CHOICE } from "../../src/core/policies.ts";
 import { RecordingLog } from "../support/recording-log.ts";
 
 let folder: string;
@@ -18,8 +19,12 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const ROUTES: RouteUpdate[] = [
-  { modid: 1, cmdid: 1, revision: 1_700_000_000, hosts: [makeHost(-1, 65535, { weight: 7, zone: "eu-ä" })] },
-  { modid: -5, cmdid: 0, revision: 0, hosts: [makeHost(1, 1), makeHost(2, 2)] },
+  {
+    ...{ modid: 1, cmdid: 1, revision: 1_700_000_000 },
+    hosts: [makeHost(-1, 65535, { weight: 7, zone: "eu-ä" })],
+    policy: { name: "adaptive", parameters: { decay: 2.5 } },
+  },
+  { modid: -5, cmdid: 0, revision: 0, hosts: [makeHost(1, 1), makeHost(2, 2)], policy: NO_CHOICE },
 ];
 
 const bytesOf = async (file = path): Promise<Uint8Array> => new Uint8Array(await Bun.file(file).arrayBuffer());
@@ -31,7 +36,7 @@ describe("a snapshot", () => {
     expect(load.outcome).toBe("loaded");
     expect(
       load.outcome === "loaded" &&
-        load.routes.map(({ modid, cmdid, revision, hosts }) => ({ modid, cmdid, revision, hosts })),
+        load.routes.map(({ modid, cmdid, revision, hosts, policy }) => ({ modid, cmdid, revision, hosts, policy })),
     ).toEqual(ROUTES);
     expect(readdirSync(join(folder, "deep"))).toEqual(["agent.routes"]);
   });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { RouteSource } from "../../src/agent/route-source.ts";
 import { type Host, makeHost } from "../../src/core/assignment.ts";
+import { NO_CHOICE, type PolicyChoice } from "../../src/core/policies.ts";
 import { HEADER_BYTES, MSG_GET_ROUTE_REQUEST, MSG_UNWATCH_ROUTE_REQUEST } from "../../src/wire/frame.ts";
 import { decodeGetRouteRequest, encodeGetRouteResponse } from "../../src/wire/route-codec.ts";
 import { FakeTcpClient } from "./fake-tcp-client.ts";
@@ -8,6 +9,7 @@ import { FakeTcpClient } from "./fake-tcp-client.ts";
 class Rig {
   nowMs = 1000;
   readonly routes: string[] = [];
+  readonly policies: PolicyChoice[] = [];
   readonly client = new FakeTcpClient();
   readonly source: RouteSource;
 
@@ -16,8 +18,10 @@ class Rig {
       responseTimeoutMs: () => 500,
       maxModules: options.maxModules ?? 100,
       nowMs: () => this.nowMs,
-      onRoute: ({ modid, cmdid, revision, hosts }) =>
-        this.routes.push(`${modid}.${cmdid} at ${revision}: ${hosts.map(({ ip }) => ip).join(" ")}`),
+      onRoute: ({ modid, cmdid, revision, hosts, policy }) => {
+        this.routes.push(`${modid}.${cmdid} at ${revision}: ${hosts.map(({ ip }) => ip).join(" ")}`);
+        this.policies.push(policy);
+      },
     });
     this.source.attach(this.client);
     if (options.open !== false) this.source.onOpen();
@@ -116,6 +120,21 @@ describe("answers", () => {
     rig.source.want(1, 1, 50);
     rig.answer(1, 49).answer(1, 50);
     expect(rig.routes).toEqual(["1.1 at 50: 9"]);
+  });
+
+  test("a policy comes with its route; what is not known of it is left out and counted", () => {
+    const rig = new Rig().want(1).answer(1, 5);
+    const newer = { name: "adaptive", parameters: { decay: 2, min_calls: 0 } } as const;
+    const { frame } = encodeGetRouteResponse({
+      modid: 1,
+      cmdid: 1,
+      revision: 6,
+      hosts: [makeHost(9, 80)],
+      policy: newer,
+    });
+    rig.source.onFrame(2, frame.subarray(HEADER_BYTES));
+    expect(rig.policies).toEqual([NO_CHOICE, { name: "adaptive", parameters: { decay: 2 } }]);
+    expect(rig.source.counts.ignoredPolicyParts).toBe(1);
   });
 
   test("what is no route, and a route all of whose hosts are unusable, changes nothing and is counted", () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { LIMITS, ShardRig } from "./shard-rig.ts";
+import { BALANCING, LIMITS, ShardRig } from "./shard-rig.ts";
 
 describe("a module that does not exist", () => {
   test("is asked for again after negative_ttl and not before, however often callers ask", () => {
@@ -129,7 +129,7 @@ describe("numbers that callers invent", () => {
 
   test("limits that are reloaded count from the next request on", () => {
     const rig = new ShardRig().route(1, 1, 10, 9);
-    rig.modules.configure({ ...LIMITS, maxModules: 1 });
+    rig.modules.configure({ ...LIMITS, maxModules: 1 }, BALANCING, rig.nowMs);
     expect(rig.ask(3, 3, 3).read("modules_full")).toBe(1);
   });
 });

@@ -5,7 +5,7 @@ import { ShardPool, ShardUnavailable } from "../../src/agent/shard-pool.ts";
 import { makeHost } from "../../src/core/assignment.ts";
 import type { BalancerSettings } from "../../src/core/make-balancer.ts";
 import { ModuleMap } from "../../src/core/module-key.ts";
-import { DEFAULT_STEERING } from "../../src/core/policies.ts";
+import { DEFAULT_STEERING, NO_CHOICE } from "../../src/core/policies.ts";
 import { eventually } from "../support/eventually.ts";
 import { RecordingLog } from "../support/recording-log.ts";
 import { UdpCaller } from "../support/udp-caller.ts";
@@ -76,6 +76,7 @@ const route = (modid: number, cmdid: number, ...ips: number[]): RouteUpdate => (
   modid,
   cmdid,
   revision: 5,
+  policy: NO_CHOICE,
   hosts: ips.map((ip) => makeHost(ip, 80)),
 });
 

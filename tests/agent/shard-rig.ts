@@ -3,8 +3,9 @@ import { Shard } from "../../src/agent/shard.ts";
 import { type ShardCounter, ShardCounters } from "../../src/agent/shard-counters.ts";
 import { type ModuleLimits, ShardModules } from "../../src/agent/shard-modules.ts";
 import { makeHost } from "../../src/core/assignment.ts";
-import { LarsBalancer } from "../../src/core/balancer-lars.ts";
 import { CallStatistics, type HostTotals, StatisticsReader } from "../../src/core/call-statistics.ts";
+import type { BalancerSettings } from "../../src/core/make-balancer.ts";
+import { DEFAULT_STEERING, NO_CHOICE, type PolicyChoice } from "../../src/core/policies.ts";
 import {
   frameOf,
   HEADER_BYTES,
@@ -47,6 +48,8 @@ export const LARS = {
   overload_timeout: 15,
 };
 
+export const BALANCING: BalancerSettings = { policy: "lars", lars: LARS, steering: DEFAULT_STEERING, zone: "" };
+
 export function getHostFrame(seq: number, modid: number, cmdid: number, hashKey = ""): Uint8Array {
   const key = new TextEncoder().encode(hashKey);
   const body = new Uint8Array(GET_HOST_REQUEST_BYTES + 10 + key.length);
@@ -79,8 +82,16 @@ export function replyText(frame: Uint8Array): string {
     : `seq ${answer.seq}: retcode ${answer.retcode}`;
 }
 
+export interface RigOptions {
+  readonly index?: number;
+  readonly shards?: number;
+  readonly entries?: number;
+  readonly balancing?: Partial<BalancerSettings>;
+}
+
 export class ShardRig {
   nowMs = 1_000_000;
+  #policy = NO_CHOICE;
   readonly counters = new ShardCounters();
   readonly reader = new StatisticsReader();
   readonly statistics: CallStatistics;
@@ -92,11 +103,11 @@ export class ShardRig {
   readonly forwarded: { shard: number; datagram: Uint8Array; port: number; address: string }[] = [];
   readonly #replies: string[] = [];
 
-  constructor(limits: Partial<ModuleLimits> = {}, options: { index?: number; shards?: number; entries?: number } = {}) {
+  constructor(limits: Partial<ModuleLimits> = {}, options: RigOptions = {}) {
     this.statistics = new CallStatistics(options.entries ?? 1000, (block) => this.reader.addBlock(block));
     this.modules = new ShardModules(
       { ...LIMITS, ...limits },
-      () => new LarsBalancer(LARS),
+      { ...BALANCING, ...options.balancing },
       () => 0.5,
       this.statistics,
       this.counters,
@@ -141,7 +152,13 @@ export class ShardRig {
 
   route(modid: number, cmdid: number, revision: number, ...ips: number[]): this {
     const hosts = ips.map((ip) => makeHost(ip, 80));
-    this.modules.applyRoute({ modid, cmdid, revision, hosts }, this.nowMs);
+    this.modules.applyRoute({ modid, cmdid, revision, hosts, policy: this.#policy }, this.nowMs);
+    return this;
+  }
+
+  /** What the routes that come from now on say about their policy. */
+  choose(name: PolicyChoice["name"], parameters: PolicyChoice["parameters"] = {}): this {
+    this.#policy = { name, parameters };
     return this;
   }
 

@@ -73,6 +73,41 @@ test.each([
   expect(err).toContain(reason);
 });
 
+test("a policy is chosen with parameters, shown and taken away; hosts stay as they are", async () => {
+  await json("host add 6.6 10.0.0.1:80 --weight 7 --zone eu");
+  await json("host add 6.6 10.0.0.2:80 --state draining");
+  const { hosts } = (await json("get 6.6")) as { hosts: unknown };
+  expect(await json("policy 6.6")).toEqual({ policy: "", policyParameters: {} });
+  expect(await json("policy 6.6 adaptive --set decay=2.5 --set=min_calls=9")).toMatchObject({ changed: true });
+  const chosen = { policy: "adaptive", policyParameters: { decay: 2.5, min_calls: 9 } };
+  expect(await json("policy 6.6")).toEqual(chosen);
+  expect(await json("get 6.6")).toMatchObject({ ...chosen, hosts });
+  await eventually(async () => {
+    await json("pick 6.6");
+    expect(await json("verdicts 6.6")).toMatchObject(chosen);
+  });
+  expect(await json("policy 6.6 random")).toMatchObject({ changed: true });
+  expect(await json("policy 6.6")).toEqual({ policy: "random", policyParameters: {} });
+  expect(await json("policy 6.6 --clear")).toMatchObject({ changed: true });
+  expect(await json("get 6.6")).not.toHaveProperty("policy");
+  expect(await json("get 6.6")).toMatchObject({ hosts });
+}, 20_000);
+
+const wrongPolicies: [line: string, said: string][] = [
+  ["policy 6.6 best", "adaptive"],
+  ["policy 6.6 random --set dekay=1", "min_calls"],
+  ["policy 6.6 random --set decay=9999", "a number from 0.1 to 600"],
+  ["policy 6.6 random --set decay", "name=number"],
+  ["policy 6.6 --set decay=1", "name before"],
+  ["policy 6.6 random --clear", "--clear"],
+  ["policy 9.9 random", "404"],
+];
+test.each(wrongPolicies)("`%s` changes nothing and says what is allowed", async (line, said) => {
+  const { code, out, err } = await run(line);
+  expect([code, out]).toEqual([1, ""]);
+  expect(err).toContain(said);
+});
+
 test("a change without a token that counts is refused, and says what to send", async () => {
   const { code, err } = await run("host add 6.6 10.0.0.1:80", "wrong");
   expect(code).toBe(1);

@@ -16,6 +16,7 @@ const CALLER = "10.200.0.1";
 /** Windows longer than the test: then the rule has no clock in it and its prediction is exact however slow the machine. */
 const ENVIRONMENT = {
   LARS_AGENT__REPORTER__CALLER: CALLER,
+  LARS_AGENT__LOADBALANCE__POLICY: "lars",
   LARS_AGENT__LOADBALANCE__IDLE_TIMEOUT: "600",
   LARS_AGENT__LOADBALANCE__OVERLOAD_TIMEOUT: "600",
 };

@@ -72,9 +72,9 @@ describe("what scripts rely on", () => {
     expect(defaultConfig(agentConfig).http.port).toBe(8880);
   });
 
-  test("[loadbalance] keeps the original's names and values", () => {
+  test("[loadbalance] keeps the original's names and values; the policy is adaptive unless told otherwise", () => {
     expect(defaultConfig(agentConfig).loadbalance).toEqual({
-      policy: "lars",
+      policy: "adaptive",
       probe_num: 10,
       init_succ_cnt: 180,
       init_err_cnt: 5,

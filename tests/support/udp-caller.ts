@@ -12,7 +12,7 @@ import {
 import {
   decodeGetHostResponse,
   encodeGetHostRequest,
-  GET_HOST_REQUEST_BYTES,
+  getHostRequestBytes,
   makeGetHostResponse,
 } from "../../src/wire/host-codec.ts";
 import { encodeReportRequest, REPORT_REQUEST_BYTES } from "../../src/wire/report-codec.ts";
@@ -83,10 +83,12 @@ export class UdpCaller {
   }
 
   /** @throws when no answer comes in time */
-  async getHost(modid: number, cmdid: number, timeoutMs = 1000): Promise<Answer> {
+  async getHost(modid: number, cmdid: number, timeoutMs = 1000, hashKey = ""): Promise<Answer> {
     const seq = ++this.#seq;
-    const body = new Uint8Array(GET_HOST_REQUEST_BYTES);
-    const frame = frameOf(MSG_GET_HOST_REQUEST, body.subarray(0, encodeGetHostRequest(body, 0, seq, modid, cmdid)));
+    const key = new TextEncoder().encode(hashKey);
+    const body = new Uint8Array(getHostRequestBytes(key));
+    const end = encodeGetHostRequest(body, 0, seq, modid, cmdid, key);
+    const frame = frameOf(MSG_GET_HOST_REQUEST, body.subarray(0, end));
     let timer: Timer | undefined;
     try {
       return await new Promise<Answer>((resolve, reject) => {
