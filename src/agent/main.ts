@@ -3,17 +3,12 @@
 import { join } from "node:path";
 import { connectTcp, type ServerAddress, type TcpClient } from "../net/tcp-client.ts";
 import { systemClock } from "../platform/clock.ts";
-import { loadProcessConfig } from "../platform/config-file.ts";
 import { watchConfig } from "../platform/config-watch.ts";
 import { exposeEvents } from "../platform/event-counts.ts";
 import { serveHttp } from "../platform/http-serve.ts";
 import { whenNew } from "../platform/log.ts";
-import { createLog } from "../platform/log-output.ts";
-import { createMetrics } from "../platform/metrics.ts";
-import { watchParent } from "../platform/parent-watch.ts";
-import { addProcessMetrics } from "../platform/process-metrics.ts";
+import { startProcess } from "../platform/process-start.ts";
 import { projectPath } from "../platform/project-paths.ts";
-import { createShutdown } from "../platform/shutdown.ts";
 import { startOrExit } from "../platform/start-or-exit.ts";
 import { version } from "../platform/version.ts";
 import { makeApp } from "./app.ts";
@@ -34,17 +29,9 @@ const MAX_STATISTICS_ENTRIES = 1_000_000;
 const BACKOFF = { baseMs: 50, maxMs: 2000 };
 const SOURCE_TICK_MS = 250;
 
-const loaded = loadProcessConfig(agentConfig, process.argv.slice(2), process.env);
-let { config } = loaded;
-const log = createLog({ process: "agent", ...config.log });
-const metrics = createMetrics("agent");
-addProcessMetrics(metrics);
-const shutdown = createShutdown({ log, metrics });
+const { loaded, log, metrics, shutdown, ...started } = startProcess(agentConfig);
+let { config } = started;
 const clock = systemClock;
-shutdown.onShutdown(
-  "parent watch",
-  watchParent(process.env, () => void shutdown.shutdown("the parent process is gone")),
-);
 
 function parseAddresses(texts: readonly string[]): readonly ServerAddress[] {
   return texts.map((text) => {

@@ -5,17 +5,12 @@
 import { Access, createFirstAdminToken } from "../auth/access.ts";
 import { listenTcp } from "../net/tcp-server.ts";
 import { systemClock } from "../platform/clock.ts";
-import { loadProcessConfig } from "../platform/config-file.ts";
 import { watchConfig } from "../platform/config-watch.ts";
 import { exposeEvents } from "../platform/event-counts.ts";
 import { serveHttp } from "../platform/http-serve.ts";
 import { rateLimited } from "../platform/log.ts";
-import { createLog } from "../platform/log-output.ts";
-import { createMetrics } from "../platform/metrics.ts";
-import { watchParent } from "../platform/parent-watch.ts";
-import { addProcessMetrics } from "../platform/process-metrics.ts";
+import { startProcess } from "../platform/process-start.ts";
 import { databaseUrl } from "../platform/project-paths.ts";
-import { createShutdown } from "../platform/shutdown.ts";
 import { startOrExit } from "../platform/start-or-exit.ts";
 import { version } from "../platform/version.ts";
 import { openDatabase } from "../store/open.ts";
@@ -31,17 +26,9 @@ import { RouteWatch } from "./route-watch.ts";
 const MAX_HTTP_WATCHES = 100_000;
 const HTTP_GRACE_MS = 2000;
 
-const loaded = loadProcessConfig(dnsConfig, process.argv.slice(2), process.env);
-let { config } = loaded;
-const log = createLog({ process: "dns", ...config.log });
-const metrics = createMetrics("dns");
-addProcessMetrics(metrics);
-const shutdown = createShutdown({ log, metrics });
+const { loaded, log, metrics, shutdown, ...started } = startProcess(dnsConfig);
+let { config } = started;
 const clock = systemClock;
-shutdown.onShutdown(
-  "parent watch",
-  watchParent(process.env, () => void shutdown.shutdown("the parent process is gone")),
-);
 
 const database = await startOrExit("dns", () =>
   openDatabase(databaseUrl(config), {
