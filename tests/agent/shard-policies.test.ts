@@ -72,6 +72,29 @@ describe("a change of policy", () => {
     expect(verdicts(rig)).toEqual(["8 ejected", "9 available"]);
   });
 
+  test("between steered ones chooses the new way with the next pick", () => {
+    const rig = new ShardRig({}, { balancing: STEERED }).choose("round_robin").route(1, 1, 10, 8, 9);
+    const hostsOfKey = (): number =>
+      new Set(Array.from({ length: 10 }, () => rig.modules.pick(1, 1, 12_345, rig.nowMs))).size;
+    expect(hostsOfKey()).toBe(2);
+    rig.choose("consistent_hash", { bounded_load: 10 }).route(1, 1, 11, 8, 9);
+    expect(hostsOfKey()).toBe(1);
+    rig.choose("").route(1, 1, 12, 8, 9);
+    expect(hostsOfKey()).toBe(2);
+  });
+
+  test("to another success_window judges by the calls from then on", () => {
+    const rig = new ShardRig({}, { balancing: STEERED }).route(1, 1, 10, 8, 9);
+    rig.report(1, 1, 8, 0).report(1, 1, 9, 0);
+    rig.choose("round_robin", { success_window: 60 }).route(1, 1, 11, 8, 9).report(1, 1, 9, 0);
+    expect(described(rig).hosts.map(({ succ, totalSucc }) => [succ, totalSucc])).toEqual([
+      [0, 1],
+      [1, 2],
+    ]);
+    rig.wait(45_000).report(1, 1, 9, 0);
+    expect(described(rig).hosts[1]?.succ).toBe(2);
+  });
+
   test("of parameters decides about the reports from then on", () => {
     const failures = (parameters: object): string[] => {
       const rig = new ShardRig({}, { balancing: STEERED }).choose("round_robin", parameters).route(1, 1, 10, 8, 9);

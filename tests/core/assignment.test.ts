@@ -9,6 +9,7 @@ import {
   isEmptyDiff,
   makeHost,
   normalizeHosts,
+  sameHosts,
 } from "../../src/core/assignment.ts";
 
 /** Few addresses on both sides of the sign, so that lists share hosts. */
@@ -96,4 +97,11 @@ test("a change of weight, zone or state alone is a change", () => {
     const changed = makeHost(1, 80, other);
     expect(diffHosts([host], [changed])).toEqual({ added: [], changed: [changed], removed: [] });
   }
+});
+
+test("host lists are the same when every host is, in the same order", () => {
+  const [a, b] = [makeHost(1, 80), makeHost(2, 80)];
+  expect(sameHosts([], [])).toBe(true);
+  expect(sameHosts([a, b], [{ ...a }, { ...b }])).toBe(true);
+  for (const other of [[a], [b, a], [a, { ...b, weight: 7 }], [a, b, b]]) expect(sameHosts([a, b], other)).toBe(false);
 });

@@ -9,6 +9,7 @@ import { StoreUnavailable } from "../../src/store/route-store.ts";
 import { eventually } from "../support/eventually.ts";
 import { type Mariadb, sharedMariadb } from "../support/mariadb.ts";
 import { reportStoreContract } from "./report-store.contract.ts";
+import { routePolicyContract } from "./route-policy.contract.ts";
 import { routeStoreContract } from "./route-store.contract.ts";
 import { adopt, commit, host, NOW_MS, oldInsert, oldVersion, readAll, type TestDatabase } from "./store-fixture.ts";
 import { tokenStoreContract } from "./token-store.contract.ts";
@@ -33,6 +34,7 @@ async function make(): Promise<TestDatabase & { name: string; url: string }> {
 }
 
 routeStoreContract("MariaDB", make, 60_000);
+routePolicyContract("MariaDB", make);
 tokenStoreContract("MariaDB", make);
 reportStoreContract("MariaDB", make, 60_000);
 

@@ -8,6 +8,7 @@ import { NO_CHOICE } from "../../src/core/policies.ts";
 import { openDatabase } from "../../src/store/open.ts";
 import { StoreUnavailable } from "../../src/store/route-store.ts";
 import { reportStoreContract } from "./report-store.contract.ts";
+import { routePolicyContract } from "./route-policy.contract.ts";
 import { routeStoreContract } from "./route-store.contract.ts";
 import { commit, host, readAll, type TestDatabase } from "./store-fixture.ts";
 import { tokenStoreContract } from "./token-store.contract.ts";
@@ -35,6 +36,7 @@ async function make(): Promise<TestDatabase & { path: string }> {
 }
 
 routeStoreContract("SQLite", make);
+routePolicyContract("SQLite", make);
 tokenStoreContract("SQLite", make);
 reportStoreContract("SQLite", make);
 
