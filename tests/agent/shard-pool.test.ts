@@ -1,5 +1,5 @@
 // The pool with real workers and sockets.
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import type { RouteUpdate } from "../../src/agent/shard-modules.ts";
 import { ShardPool, ShardUnavailable } from "../../src/agent/shard-pool.ts";
 import { makeHost } from "../../src/core/assignment.ts";
@@ -10,6 +10,9 @@ import { eventually } from "../support/eventually.ts";
 import { RecordingLog } from "../support/recording-log.ts";
 import { UdpCaller } from "../support/udp-caller.ts";
 import { LARS, LIMITS } from "./shard-rig.ts";
+
+// Real processes on a busy machine.
+setDefaultTimeout(30_000);
 
 const cleanups: (() => void | Promise<void>)[] = [];
 afterEach(async () => {

@@ -1,12 +1,15 @@
 // The README is run: what it tells a newcomer to type is typed, against `bun run up` on other ports. A line that stopped
 // working, a table that fell behind and a path that moved are failures here.
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import packageJson from "../../package.json" with { type: "json" };
 import { eventually } from "../support/eventually.ts";
 import { freePorts, PROJECT_ROOT, temporaryFolder } from "../support/lars-processes.ts";
 import { withTables } from "./config-table.ts";
+
+// Real processes on a busy machine.
+setDefaultTimeout(30_000);
 
 const read = (file: string): Promise<string> => Bun.file(join(PROJECT_ROOT, file)).text();
 const readme = await read("README.md");

@@ -1,8 +1,11 @@
 // The command line against a running system: what an operator types, and what is said when it is wrong.
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { eventually } from "../support/eventually.ts";
 import { ADMIN_TOKEN, type Lars, PROJECT_ROOT, startLars } from "../support/lars-processes.ts";
+
+// Real processes on a busy machine.
+setDefaultTimeout(30_000);
 
 let lars: Lars;
 

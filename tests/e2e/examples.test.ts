@@ -1,7 +1,7 @@
 // The examples are what a team copies into its programs, so they are run as they stand: against a whole Lars, whose
 // statistics must agree with what each of them says it did, and the UDP ones against an agent that loses, delays and
 // refuses, byte by byte.
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { parseEndpoint } from "../../src/core/endpoint.ts";
 import { parseModuleKey } from "../../src/core/module-key.ts";
@@ -16,6 +16,9 @@ import {
 import { encodeReportRequest } from "../../src/wire/report-codec.ts";
 import { eventually } from "../support/eventually.ts";
 import { freePorts, type Lars, PROJECT_ROOT, startLars } from "../support/lars-processes.ts";
+
+// Real processes on a busy machine.
+setDefaultTimeout(30_000);
 
 const PYTHON_UDP = ["python3", "examples/python/lars_udp.py"];
 const PYTHON_HTTP = ["python3", "examples/python/lars_http.py"];

@@ -1,7 +1,10 @@
 // The whole path with real processes on an embedded database: a route is written, pushed, picked, reported, stored.
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { eventually } from "../support/eventually.ts";
 import { type Lars, startLars } from "../support/lars-processes.ts";
+
+// Real processes on a busy machine.
+setDefaultTimeout(30_000);
 
 let lars: Lars;
 

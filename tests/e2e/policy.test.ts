@@ -1,11 +1,14 @@
 // The choice of a policy, end to end: put at the dns service over HTTP, effective at a running agent for its next picks,
 // however its callers come.
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { formatEndpoint } from "../../src/core/endpoint.ts";
 import { shardOf } from "../../src/core/shard-map.ts";
 import { eventually } from "../support/eventually.ts";
 import { type Lars, startLars } from "../support/lars-processes.ts";
 import { UdpCaller } from "../support/udp-caller.ts";
+
+// Real processes on a busy machine.
+setDefaultTimeout(30_000);
 
 interface AgentRoute {
   readonly revision: number;

@@ -1,8 +1,11 @@
 // `bun run up` as a newcomer runs it: one command, lines to try that work as printed, Ctrl-C.
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { eventually } from "../support/eventually.ts";
 import { freePorts, PROJECT_ROOT, parseMetrics, temporaryFolder } from "../support/lars-processes.ts";
+
+// Real processes on a busy machine.
+setDefaultTimeout(30_000);
 
 interface Up {
   readonly child: Bun.Subprocess<"ignore", "pipe", "pipe">;

@@ -3,7 +3,7 @@
 //
 // UDP drops what comes faster than it is read, and a fuzz that is mostly dropped by the kernel tests nothing. So each
 // sender sends a few and then asks an ordinary question by the same socket: its answer says that all before it were read.
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { decodeGetHostRequest, makeGetHostRequest } from "../../src/wire/host-codec.ts";
 import { decodeReportRequest, makeReportRequest } from "../../src/wire/report-codec.ts";
 import { decodeGetRouteRequest, makeGetRouteRequest } from "../../src/wire/route-codec.ts";
@@ -13,6 +13,9 @@ import { type Lars, startLars, sumMetric } from "../support/lars-processes.ts";
 import { UdpCaller } from "../support/udp-caller.ts";
 import { getHost, getRoute, mutate, report } from "./frames.ts";
 import { Witness } from "./witness.ts";
+
+// Real processes on a busy machine.
+setDefaultTimeout(30_000);
 
 const SEED = fuzzSeed();
 const COUNT = fuzzCount(100_000);

@@ -2,12 +2,15 @@
 // wrong shape, paths and queries of anything, bodies that are too long, and what is not quite HTTP. None of it may be
 // answered with a fault of ours (5xx; 503 says "not now" on purpose) or in another form than problem+json. LARS_FUZZ_COUNT
 // (a fiftieth of it here) and LARS_FUZZ_SEED as elsewhere.
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { connect } from "node:net";
 import { type FuzzRandom, fuzzCount, fuzzSeed, makeFuzzRandom } from "../support/fuzz-random.ts";
 import { ADMIN_TOKEN, type Lars, type LarsProcess, startLars } from "../support/lars-processes.ts";
 import { wrongJson } from "./json-shapes.ts";
 import { Witness } from "./witness.ts";
+
+// Real processes on a busy machine.
+setDefaultTimeout(30_000);
 
 const SEED = fuzzSeed();
 const REQUESTS = Math.ceil(fuzzCount(100_000) / 50);

@@ -3,7 +3,7 @@
 //
 // A connection is given some frames, cut into chunks anywhere, and kept until everything it was given is accounted for:
 // what is whole is a frame of its kind, and what cannot be a frame ends this connection and no other.
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { connect, type Socket } from "node:net";
 import { decodeGetRouteRequest, makeGetRouteRequest } from "../../src/wire/route-codec.ts";
 import { decodeReportStatusRequest, makeReportStatusRequest } from "../../src/wire/status-codec.ts";
@@ -12,6 +12,9 @@ import { type FuzzRandom, fuzzCount, fuzzSeed, makeFuzzRandom } from "../support
 import { type Lars, type LarsProcess, startLars } from "../support/lars-processes.ts";
 import { getRoute, mutate, status } from "./frames.ts";
 import { Witness } from "./witness.ts";
+
+// Real processes on a busy machine.
+setDefaultTimeout(30_000);
 
 const SEED = fuzzSeed();
 const COUNT = fuzzCount(100_000);

@@ -1,6 +1,6 @@
 // That the real-time side still works: a session of three seconds on a real dns service and a real agent. Its figures are
 // loose on purpose, since a busy machine is no defect of the balancer; `bun run sim --real` gives the exact ones.
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { eventually } from "../../support/eventually.ts";
 import { PENDING } from "../call-log.ts";
 import { equalHosts, errors, load, ONE_AGENT, USUAL } from "../figures.ts";
@@ -9,6 +9,9 @@ import { makeGroups } from "./groups.ts";
 import { Histogram } from "./histogram.ts";
 import { RealSession } from "./real-session.ts";
 import { stretch } from "./stretch.ts";
+
+// Real processes on a busy machine.
+setDefaultTimeout(30_000);
 
 // In the plan's seconds; half as long in reality.
 const SCALE = 0.5;
