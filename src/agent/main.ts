@@ -24,6 +24,7 @@ import { StatusReporter } from "./status-reporter.ts";
 
 const RECEIVE_BUFFER_BYTES = 4 * 1_048_576;
 const HTTP_GRACE_MS = 1000;
+const LAST_FLUSH_MS = 1000;
 /** Hosts whose calls are counted, per shard; about 40 bytes of shared memory each, taken as they appear. */
 const MAX_STATISTICS_ENTRIES = 1_000_000;
 const BACKOFF = { baseMs: 50, maxMs: 2000 };
@@ -112,7 +113,13 @@ const reportClient: TcpClient = connectTcp({
   log: whenNew((message) => reportLog.info(message)),
 });
 reporter.attach(reportClient);
-shutdown.onShutdown("report client", () => {
+shutdown.onShutdown("report client", async () => {
+  // Started or cut off a moment ago: what was counted since is worth a moment, but callers wait for the next agent.
+  if (!reporter.connected && reporter.hasUnsent()) {
+    reportClient.reconnect("last statistics are to be sent");
+    const deadlineMs = clock.nowMs() + LAST_FLUSH_MS;
+    while (!reporter.connected && clock.nowMs() < deadlineMs) await Bun.sleep(20);
+  }
   reporter.flush();
   // What is queued is written as the connection closes.
   reportClient.stop();

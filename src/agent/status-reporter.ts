@@ -70,6 +70,11 @@ export class StatusReporter {
     this.#send();
   }
 
+  /** Whether any host's totals are not what was sent last. */
+  hasUnsent(): boolean {
+    return this.#options.statistics().some((reader) => reader.hasMoved());
+  }
+
   /** Reads the statistics and sends what moved; with nobody connected it does nothing, and nothing is lost. */
   flush(): void {
     if (!this.#connected) return;

@@ -136,6 +136,19 @@ export class StatisticsReader {
     return this.#blocks.map(({ live }) => live);
   }
 
+  /** Whether `take` would return anything. */
+  hasMoved(): boolean {
+    return this.#blocks.some(({ live, sent }) => {
+      for (let i = 0; i < BLOCK_ENTRIES; i++) {
+        if (live[PORT * BLOCK_ENTRIES + i] === 0) return false;
+        for (let field = 0; field < 3; field++) {
+          if (live[(SUCC + field) * BLOCK_ENTRIES + i] !== sent[field * BLOCK_ENTRIES + i]) return true;
+        }
+      }
+      return false;
+    });
+  }
+
   /**
    * Totals that moved since the last call, by module; with `all`, every host that ever had a call. What is returned
    * counts as sent.

@@ -166,3 +166,17 @@ test("what is taken adds up to what was counted, over deaths and readings in any
     { seed: 6 },
   );
 });
+
+test("hasMoved says whether there is anything to take", () => {
+  const reader = new StatisticsReader();
+  const statistics = new CallStatistics(10, (block) => reader.addBlock(block));
+  expect(reader.hasMoved()).toBe(false);
+  const entry = statistics.open(1, 1, 5, 80);
+  expect(reader.hasMoved()).toBe(false);
+  for (const succeeded of [true, false]) {
+    statistics.count(entry, succeeded, false);
+    expect(reader.hasMoved()).toBe(true);
+    reader.take(false);
+    expect(reader.hasMoved()).toBe(false);
+  }
+});
