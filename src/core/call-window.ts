@@ -19,7 +19,10 @@ export class CallWindow {
 
   /** Forgets what has become too old. Time that goes backwards is taken for no time. */
   advance(nowMs: number): void {
-    const bucket = Math.floor(nowMs / this.#bucketMs);
+    this.#advanceTo(Math.floor(nowMs / this.#bucketMs));
+  }
+
+  #advanceTo(bucket: number): void {
     if (bucket <= this.#newest) return;
     const steps = Math.min(bucket - this.#newest, BUCKETS);
     for (let i = 1; i <= steps; i++) {
@@ -35,6 +38,16 @@ export class CallWindow {
 
   add(succeeded: boolean, nowMs: number): void {
     this.advance(nowMs);
+    this.#count(succeeded);
+  }
+
+  /** Counts a call where `whole`, a window of the same length, has just counted it. */
+  addBeside(whole: CallWindow, succeeded: boolean): void {
+    this.#advanceTo(whole.#newest);
+    this.#count(succeeded);
+  }
+
+  #count(succeeded: boolean): void {
     const at = this.#newest % BUCKETS;
     if (succeeded) {
       this.#succ[at]! += 1;
@@ -48,7 +61,8 @@ export class CallWindow {
   /** Takes another window's calls out of this one, which holds them; both have the same length. */
   remove(other: CallWindow, nowMs: number): void {
     this.advance(nowMs);
-    other.advance(nowMs);
+    // As far as this one, whatever the clock says now: a bucket of the one must be the same seconds as that of the other.
+    other.#advanceTo(this.#newest);
     for (let i = 0; i < BUCKETS; i++) {
       this.#succ[i]! -= other.#succ[i]!;
       this.#err[i]! -= other.#err[i]!;

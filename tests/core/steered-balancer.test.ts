@@ -110,16 +110,30 @@ describe("what is in flight", () => {
     expect([scene.verdict(1).inFlight, scene.verdict(2).inFlight, scene.balancer.inFlight]).toEqual([0, 0, 0]);
   });
 
-  test("picks that nobody reports are given up after pick_lease, at hosts nobody looks at too", () => {
+  test("picks that nobody reports are given up after pick_lease", () => {
     const scene = new Scene([1, 2, 3], { steering: { pick_lease: 10 } });
-    scene.report(2, "+".repeat(60)).report(3, "+".repeat(60));
     scene.picks(300);
-    // Host 1 hangs: its calls fail late, it is ejected, and what it held is gone with that.
-    scene.report(1, "xxxxx");
-    expect(scene.verdict(1).inFlight).toBe(0);
     scene.wait(11);
-    for (let i = 0; i < 4; i++) scene.pick();
+    scene.picks(4);
     expect(scene.balancer.inFlight).toBe(4);
+  });
+
+  test("picks that nobody reports are given up at hosts that nobody looks at, too", () => {
+    const scene = new Scene([1, 2, 3, 4, 5], { policy: "consistent_hash", steering: { bounded_load: 10 } });
+    for (let key = 1; key <= 200; key++) scene.pick(key * 2_654_435);
+    expect([1, 2, 3, 4, 5].filter((ip) => scene.host(ip).inFlight === 0)).toEqual([]);
+    scene.wait(61);
+    // One key, one host: the others are not asked for.
+    for (let i = 0; i < 5; i++) scene.report(scene.pick(77), "+");
+    expect(scene.balancer.inFlight).toBe(0);
+  });
+
+  test("what a host held when it was ejected is gone with that; its late reports do not count twice", () => {
+    const scene = new Scene([1, 2]);
+    scene.picks(40);
+    scene.report(2, "+".repeat(20)).report(1, "x".repeat(20));
+    expect(scene.ejected).toEqual([1]);
+    expect([scene.verdict(1).inFlight, scene.balancer.inFlight]).toEqual([0, 0]);
   });
 
   test("a host whose callers all died is not shunned for longer than the lease", () => {
