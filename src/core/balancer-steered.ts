@@ -9,21 +9,21 @@ import type { BalancedHost, Balancer, HostVerdict, Random } from "./balancer.ts"
 import { SHEDDING } from "./balancer.ts";
 import { Ejection } from "./ejection.ts";
 import { endpointKey } from "./endpoint.ts";
-import type { MakePicker, PickContext, Picker } from "./picker.ts";
+import type { MakePicker, Picker } from "./picker.ts";
 import type { SteeringParameters } from "./policies.ts";
-import { SteeredHost } from "./steered-host.ts";
+import { ReportLosses } from "./report-losses.ts";
+import { type PickContext, SteeredHost } from "./steered-host.ts";
 
 /** What a call that failed has cost its caller, in ms, however fast it failed. */
 const FAILURE_MS = 1000;
 /** Failing that much more often than the module as a whole is put down to chance. */
+/** In this time the lowest estimate that is remembered grows e-fold. */
+const LEAST_GROWS_MS = 20_000;
 const FAILURE_SLACK = 0.05;
 const FAILURE_FACTOR = 2;
-/** Leases are at least this long, and otherwise so many estimates. */
-const MIN_LEASE_MS = 3000;
-const LEASE_ESTIMATES = 20;
 /** A single call moves an estimate by at least and at most this much of the way. */
 const MIN_STEP = 1 / 64;
-const MAX_STEP = 0.6;
+const MAX_STEP = 0.75;
 const FAILURE_SHARE_STEP = 0.02;
 
 export class SteeredBalancer implements Balancer {
@@ -35,20 +35,32 @@ export class SteeredBalancer implements Balancer {
   #remote: Picker;
   #all: Picker;
   #allIsStale = true;
+  #everyHost: readonly SteeredHost[] = [];
+  #settled = 0;
   #localSize = 0;
   #remoteSize = 0;
   /** Share of picks that stay in the own zone. */
   #localShare = 1;
   #ejection: Ejection | undefined;
+  readonly #losses = new ReportLosses();
+  readonly #typical = (): number => this.#typicalMs();
   /** Share of all calls that fail lately. */
   #failureShare = 0;
-  readonly #context: PickContext = { nowMs: 0, random: () => 0, keyHash: 0, inFlight: 0 };
+  readonly #context: PickContext;
   #random: Random = () => 0.5;
 
   constructor(parameters: SteeringParameters, zone: string, makePicker: MakePicker) {
     this.#parameters = parameters;
     this.#zone = zone;
     this.#makePicker = makePicker;
+    this.#context = {
+      nowMs: 0,
+      random: () => 0,
+      keyHash: 0,
+      inFlight: 0,
+      maxLeaseMs: parameters.pick_lease * 1000,
+      lossy: false,
+    };
     this.#local = makePicker(parameters);
     this.#remote = makePicker(parameters);
     this.#all = makePicker(parameters);
@@ -58,6 +70,7 @@ export class SteeredBalancer implements Balancer {
   configure(parameters: SteeringParameters, makePicker: MakePicker = this.#makePicker): void {
     this.#parameters = parameters;
     this.#makePicker = makePicker;
+    this.#context.maxLeaseMs = parameters.pick_lease * 1000;
     this.#ejection?.configure(parameters);
     this.#local = this.#makePicker(parameters);
     this.#remote = this.#makePicker(parameters);
@@ -76,11 +89,18 @@ export class SteeredBalancer implements Balancer {
     ejection.countPick(nowMs);
     const host = ejection.ejected.length > 0 ? this.#pickAround(ejection, context) : this.#pickAvailable(context);
     if (!("take" in host)) return SHEDDING;
-    const before = host.inFlight;
-    host.expire(this.#leaseMs(host), nowMs);
-    host.take(nowMs);
-    context.inFlight += host.inFlight - before;
+    this.#settleOne(context);
+    context.lossy = this.#losses.isLossy(nowMs, this.#typical);
+    this.#losses.picked();
+    host.settle(context);
+    context.inFlight += host.take(nowMs);
     return host;
+  }
+
+  /** Hosts that nobody looks at have lost reports too: one of all is seen to at every pick, in turn. */
+  #settleOne(context: PickContext): void {
+    this.#settled = (this.#settled + 1) % this.#everyHost.length;
+    this.#everyHost[this.#settled]!.settle(context);
   }
 
   #pickAround(ejection: Ejection, context: PickContext): SteeredHost | typeof SHEDDING {
@@ -88,7 +108,9 @@ export class SteeredBalancer implements Balancer {
     if (probe !== undefined) return probe;
     const available = this.#localSize + this.#remoteSize;
     if (available > 0 && !ejection.panic) return this.#pickAvailable(context);
-    if (this.#parameters.shedding >= 1) return SHEDDING;
+    if (this.#parameters.shedding >= 1) {
+      return available > 0 && ejection.trial(context.nowMs) ? this.#pickAvailable(context) : SHEDDING;
+    }
     if (this.#allIsStale) {
       this.#allIsStale = false;
       this.#all.rebuild([...this.#hosts.values()]);
@@ -103,10 +125,6 @@ export class SteeredBalancer implements Balancer {
     return stays ? this.#local.pick(context) : this.#remote.pick(context);
   }
 
-  #leaseMs(host: SteeredHost): number {
-    return Math.min(this.#parameters.pick_lease * 1000, Math.max(MIN_LEASE_MS, LEASE_ESTIMATES * host.estimateMs));
-  }
-
   find(ip: number, port: number): SteeredHost | undefined {
     return this.#hosts.get(endpointKey(ip, port));
   }
@@ -114,17 +132,21 @@ export class SteeredBalancer implements Balancer {
   report(reported: BalancedHost, succeeded: boolean, latencyUs: number, nowMs: number): void {
     const host = reported as SteeredHost;
     if (this.#hosts.get(hostKey(host)) !== host) return;
-    const before = host.inFlight;
-    host.expire(this.#leaseMs(host), nowMs);
+    const context = this.#context;
+    context.nowMs = nowMs;
+    host.settle(context);
     const age = host.release(nowMs);
-    this.#context.inFlight += host.inFlight - before;
+    if (age >= 0) context.inFlight--;
+    this.#losses.reported();
     this.#failureShare += ((succeeded ? 0 : 1) - this.#failureShare) * FAILURE_SHARE_STEP;
     const tookMs = latencyUs > 0 ? latencyUs / 1000 : age;
     this.#estimate(host, succeeded, tookMs, nowMs);
     if (!this.#ejection!.report(host, succeeded, nowMs)) return;
+    this.#context.inFlight -= host.inFlight;
+    host.forgetPicks();
     if (!host.ejected) {
-      // Readmitted: what it was before says little; the others are a better guess than a single call.
-      host.estimateMs = Math.max(this.#typicalMs(), tookMs);
+      // Readmitted: what it was before says little; the others are a better guess.
+      host.estimateMs = Math.max(this.#typicalMs(), latencyUs / 1000);
       host.failureShare = 0;
       host.penaltyMs = 0;
     }
@@ -143,6 +165,7 @@ export class SteeredBalancer implements Balancer {
     if (tookMs < 0 || (!succeeded && tookMs < host.estimateMs)) return;
     if (host.estimateMs === 0) host.estimateMs = tookMs;
     else host.estimateMs += (tookMs - host.estimateMs) * step;
+    host.leastMs = Math.min(host.estimateMs, Math.max(0.1, host.leastMs) * Math.exp(elapsedMs / LEAST_GROWS_MS));
   }
 
   update(hosts: readonly Host[], nowMs: number): readonly BalancedHost[] {
@@ -194,6 +217,7 @@ export class SteeredBalancer implements Balancer {
 
   #rebuild(): void {
     const all = [...this.#hosts.values()];
+    this.#everyHost = all;
     const available = all.filter(({ ejected }) => !ejected);
     const isLocal = ({ zone }: SteeredHost): boolean => this.#zone !== "" && zone === this.#zone;
     const hasLocal = all.some(isLocal);
@@ -224,7 +248,13 @@ export class SteeredBalancer implements Balancer {
     return this.#hosts.values();
   }
 
+  /** Picks of the module that are not reported yet, as far as is known. */
+  get inFlight(): number {
+    return this.#context.inFlight;
+  }
+
   describe(nowMs: number): readonly HostVerdict[] {
+    for (const host of this.#hosts.values()) host.window.advance(nowMs);
     return Array.from(this.#hosts.values(), (host) => ({
       ip: host.ip,
       port: host.port,
@@ -242,7 +272,7 @@ export class SteeredBalancer implements Balancer {
 }
 
 function probeText(host: SteeredHost, nowMs: number): string {
-  if (host.probeUntilMs > 0) return "waiting for its report";
+  if (host.probeUntilMs > nowMs) return "waiting for its report";
   const seconds = (host.probeAtMs - nowMs) / 1000;
   return seconds > 0 ? `probe in ${seconds.toFixed(1)} s` : "probe with the next pick";
 }

@@ -16,6 +16,8 @@ import type { SteeredHost } from "./steered-host.ts";
 
 /** Probes may cost this share of a module's calls. */
 const PROBE_SHARE = 0.0009;
+/** In a quiet module the first pause is longer: a probe may not be one call of a few. */
+const CALLS_BETWEEN_PROBES = 40;
 const PROBE_JITTER = 0.1;
 /** A probe that nobody reported counts as never sent after this long. */
 const PROBE_LEASE_MS = 5000;
@@ -25,13 +27,18 @@ const MIN_RATE_DIFFERENCE = 0.08;
 const PANIC_BELOW = 0.3;
 const CALM_ABOVE = 0.6;
 const SURVIVOR_WEIGHT = 0.1;
+/** After a survivor failed in a panic that sheds calls, the next one is tried so much later. */
+const TRIAL_PAUSE_MS = 1000;
 /** A host below min_success_rate is an outlier sooner than one above it, but not by chance. */
 const LOW_RATE_DEVIATIONS = 2.5;
 const SHARED_TROUBLE_DEVIATIONS = 1.5;
 /** Others that do at least this well over that many calls make consecutive failures count for more. */
 const WELL_RATE = 0.98;
-const WELL_CALLS = 50;
+const WELL_CALLS = 10;
 const WELL_SHARE = 0.6;
+/** A host that fails again so long after it failed, without a success in between, has not just stumbled. */
+const LASTING_MS = 1000;
+const LASTING_SHARE = 0.4;
 /** While the others do worse than this, one failure of a readmitted host is no sign. */
 const PROBATION_RATE = 0.95;
 const READMISSION_RAMP_MS = 1000;
@@ -45,6 +52,7 @@ export class Ejection {
   #hosts: readonly SteeredHost[] = [];
   #ejected: SteeredHost[] = [];
   #nextProbeAtMs = Number.POSITIVE_INFINITY;
+  #nextTrialAtMs = 0;
   #survivors = 1;
   #panic = false;
   #picksPerSecond = 0;
@@ -80,7 +88,10 @@ export class Ejection {
     this.#hosts = hosts;
     this.#ejected = hosts.filter(({ ejected }) => ejected);
     this.#scheduleProbes();
+    const noneIsLeft = this.#ejected.length === hosts.length;
+    // When those that were left have left the route, everybody is to be tried, and whoever succeeds is back.
     if (this.#ejected.length === 0) this.#panic = false;
+    else this.#panic = noneIsLeft || (this.#panic && this.#survivors <= CALM_ABOVE);
   }
 
   /** A host left the route: its calls say nothing about the others'. */
@@ -117,20 +128,28 @@ export class Ejection {
     return due;
   }
 
+  /** While calls are shed in a panic: whether this one goes to a survivor, to find out whether they are well again. */
+  trial(nowMs: number): boolean {
+    if (nowMs < this.#nextTrialAtMs) return false;
+    this.#nextTrialAtMs = nowMs + PROBE_LEASE_MS;
+    return true;
+  }
+
   /** A call ended. True when the set of ejected hosts changed. */
   report(host: SteeredHost, succeeded: boolean, nowMs: number): boolean {
-    host.window.add(succeeded, nowMs);
     this.#window.add(succeeded, nowMs);
+    host.window.addBeside(this.#window, succeeded);
     if (succeeded) {
       host.consecutiveFailures = 0;
       host.consecutiveSuccesses++;
     } else {
-      host.consecutiveFailures++;
+      if (host.consecutiveFailures++ === 0) host.failingSinceMs = nowMs;
       host.consecutiveSuccesses = 0;
     }
     if (host.ejected) return this.#reportEjected(host, succeeded, nowMs);
     this.#survivors += ((succeeded ? 1 : 0) - this.#survivors) * SURVIVOR_WEIGHT;
     if (this.#panic) {
+      this.#nextTrialAtMs = succeeded ? 0 : nowMs + TRIAL_PAUSE_MS;
       if (this.#survivors > CALM_ABOVE) this.#panic = false;
     } else if (this.#ejected.length > 0 && this.#survivors < PANIC_BELOW) {
       this.#panic = true;
@@ -173,11 +192,15 @@ export class Ejection {
     // While the others hardly ever fail, fewer failures in a row leave no doubt.
     const othersAreWell = othersRate >= WELL_RATE && othersCalls >= WELL_CALLS;
     const enough = othersAreWell ? Math.ceil(consecutive_failures * WELL_SHARE) : consecutive_failures;
-    if (host.consecutiveFailures >= enough) return `${host.consecutiveFailures} consecutive failures`;
-    if (host.onProbation && othersRate > PROBATION_RATE) return "failed again after it was readmitted";
-    if (calls < min_calls || host.window.err < 2) return undefined;
+    const lasting =
+      othersAreWell && nowMs - host.failingSinceMs >= LASTING_MS
+        ? Math.ceil(consecutive_failures * LASTING_SHARE)
+        : enough;
+    if (host.consecutiveFailures >= lasting) return `${host.consecutiveFailures} consecutive failures`;
     const cap = Math.max(1, Math.floor(max_ejected_share * this.#hosts.length));
     if (this.#ejected.length >= cap) return undefined;
+    if (host.onProbation && othersRate > PROBATION_RATE) return "failed again after it was readmitted";
+    if (calls < min_calls || host.window.err < 2) return undefined;
     const rate = host.window.succ / calls;
     if (othersRate - rate < MIN_RATE_DIFFERENCE) return undefined;
     // How many standard deviations of a fair draw lie between the two shares of successes (two-proportion z-test).
@@ -231,7 +254,10 @@ export class Ejection {
 
   #pauseMs(host: SteeredHost): number {
     const { base_ejection, max_ejection } = this.#parameters;
-    const doubled = base_ejection * 2 ** Math.min(30, Math.max(0, host.ejections - 1));
+    // 0: not known yet, which is not quiet.
+    const quietPause = this.#picksPerSecond === 0 ? 0 : CALLS_BETWEEN_PROBES / this.#picksPerSecond;
+    const first = Math.max(base_ejection, quietPause);
+    const doubled = first * 2 ** Math.min(30, Math.max(0, host.ejections - 1));
     const cheap = Math.max(1, this.#ejected.length) / (PROBE_SHARE * Math.max(0.001, this.#picksPerSecond));
     return Math.min(doubled, max_ejection, Math.max(base_ejection, cheap)) * 1000;
   }

@@ -10,9 +10,9 @@
 // - A host that loses every comparison would never be measured again, and would stay out for ever after it recovered. So
 //   one that was not picked for a while is picked when it is drawn, as often as costs a small share of all calls at the
 //   most, and a good result is believed soon.
-import type { PickContext, Picker } from "./picker.ts";
+import type { Picker } from "./picker.ts";
 import { heldBack } from "./picker.ts";
-import type { SteeredHost } from "./steered-host.ts";
+import type { PickContext, SteeredHost } from "./steered-host.ts";
 import { WeightedSampler } from "./weighted-sampler.ts";
 
 /** Estimates within this factor of each other are equal. Callers' noise is within it, a real difference soon beyond. */
@@ -21,18 +21,22 @@ const BAND = 1.4;
 const OVERDUE = 1.5;
 /** Fewer in flight may be a lost report. */
 const OVERDUE_IN_FLIGHT = 3;
-/** A host that was not picked for this long is picked when drawn. */
+/** A host that was not picked for this long is picked when drawn; sooner when it is not that much slower … */
 const REFRESH_MS = 1000;
-/** Such picks together take at most this share of all. */
+const MUCH_SLOWER = 8;
+/** … as long as such picks together take at most this share of all … */
 const REFRESH_SHARE = 0.004;
+/** … and after this long whatever the share: a quiet caller must learn that a host is fast again. */
+const REFRESH_ANYWAY_MS = 8000;
 /** Below this, latencies are not told apart. */
-const FLOOR_MS = 0.5;
+const FLOOR_MS = 1;
 /** How often a second host other than the first is drawn for. */
 const DRAWS = 3;
 
 export class AdaptivePicker implements Picker {
   #hosts: readonly SteeredHost[] = [];
   readonly #sampler = new WeightedSampler();
+  /** Worth of refreshing picks that is left, in picks of a host that is much slower. */
   #refreshAllowance = 1;
 
   rebuild(hosts: readonly SteeredHost[]): void {
@@ -47,31 +51,39 @@ export class AdaptivePicker implements Picker {
     if (hosts.length === 1) return first;
     let second = hosts[this.#sampler.draw(context.random)]!;
     for (let i = 1; i < DRAWS && second === first; i++) second = hosts[this.#sampler.draw(context.random)]!;
-    const better = this.#better(first, second, context.nowMs);
-    const worse = better === first ? second : first;
-    if (worse !== better && this.#needsRefresh(worse, context.nowMs)) {
-      this.#refreshAllowance -= 1;
-      return worse;
-    }
+    first.settle(context);
+    second.settle(context);
+    const firstMs = effectiveMs(first, context.nowMs);
+    const secondMs = effectiveMs(second, context.nowMs);
+    const secondIsBetter = isBetter(second, secondMs, first, firstMs);
+    const better = secondIsBetter ? second : first;
+    const worse = secondIsBetter ? first : second;
+    if (worse === better) return better;
+    const ratio = secondIsBetter ? firstMs / secondMs : secondMs / firstMs;
+    if (this.#takeRefresh(worse, ratio, context.nowMs)) return worse;
     return heldBack(better, context) ? worse : better;
   }
 
-  #needsRefresh(host: SteeredHost, nowMs: number): boolean {
-    return this.#refreshAllowance >= 1 && host.inFlight === 0 && nowMs - host.pickedAtMs > REFRESH_MS;
+  /** Whether the worse host is picked all the same, to learn how it does now. Calls under way make it wait longer. */
+  #takeRefresh(host: SteeredHost, ratio: number, nowMs: number): boolean {
+    const idleMs = (nowMs - host.pickedAtMs) / (1 + host.inFlight);
+    if (ratio < BAND) return false;
+    const price = Math.min(1, (ratio - 1) / MUCH_SLOWER);
+    if (idleMs <= REFRESH_MS * price) return false;
+    if (idleMs <= REFRESH_ANYWAY_MS && this.#refreshAllowance < price) return false;
+    this.#refreshAllowance = Math.max(0, this.#refreshAllowance - price);
+    return true;
   }
+}
 
-  #better(first: SteeredHost, second: SteeredHost, nowMs: number): SteeredHost {
-    let a = effectiveMs(first, nowMs);
-    let b = effectiveMs(second, nowMs);
-    if (a < b * BAND && b < a * BAND) {
-      a = 1;
-      b = 1;
-    }
-    const costA = a * (first.inFlight / first.weight + 1 / first.weight);
-    const costB = b * (second.inFlight / second.weight + 1 / second.weight);
-    if (a === b && first.inFlight * second.weight === second.inFlight * first.weight) return first;
-    return costB < costA ? second : first;
-  }
+/** Whether a call at `host` would be over sooner than at `other`. */
+function isBetter(host: SteeredHost, hostMs: number, other: SteeredHost, otherMs: number): boolean {
+  const alike = hostMs < otherMs * BAND && otherMs < hostMs * BAND;
+  const cost = (alike ? 1 : hostMs) * ((host.inFlight + 1) / host.weight);
+  const otherCost = (alike ? 1 : otherMs) * ((other.inFlight + 1) / other.weight);
+  // Equal load keeps the first draw, so that an idle module's shares are its weights.
+  if (alike && host.inFlight * other.weight === other.inFlight * host.weight) return false;
+  return cost < otherCost;
 }
 
 /** The estimate, or how long the oldest call is out when that says more. */

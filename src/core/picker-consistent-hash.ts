@@ -7,9 +7,9 @@
 // A call without a key is drawn at random.
 import { endpointKey } from "./endpoint.ts";
 import { finalMix } from "./hash.ts";
-import { heldBack, type PickContext, type Picker } from "./picker.ts";
+import { heldBack, type Picker } from "./picker.ts";
 import type { SteeringParameters } from "./policies.ts";
-import type { SteeredHost } from "./steered-host.ts";
+import type { PickContext, SteeredHost } from "./steered-host.ts";
 
 /** Prime, and the same for every number of hosts and on every agent: a key's host must not depend on who is asked. */
 const TABLE_SIZE = 65_537;
@@ -26,23 +26,33 @@ export class ConsistentHashPicker implements Picker {
   }
 
   rebuild(hosts: readonly SteeredHost[]): void {
-    this.#hosts = hosts;
+    // Hosts fill the table in turn, so their order matters; the order they joined in differs from agent to agent.
+    this.#hosts = [...hosts].sort((a, b) => endpointKey(a.ip, a.port) - endpointKey(b.ip, b.port));
     this.#totalWeight = hosts.reduce((sum, { weight }) => sum + weight, 0);
-    this.#table = fillTable(hosts.slice(0, EMPTY), TABLE_SIZE);
+    this.#table = fillTable(this.#hosts.slice(0, EMPTY), TABLE_SIZE);
   }
 
   pick(context: PickContext): SteeredHost {
     let hash = context.keyHash === 0 ? Math.floor(context.random() * 0x1_0000_0000) : context.keyHash;
     const fairPerWeight = (context.inFlight + 1) / this.#totalWeight;
-    const first = this.#hosts[this.#table[hash % this.#table.length]!]!;
-    let host = first;
+    let host = this.#hostAt(hash);
     for (let step = 0; step < MAX_STEPS; step++) {
       const room = Math.ceil(this.#parameters.bounded_load * fairPerWeight * host.weight);
+      host.settle(context);
       if (host.inFlight < room && !heldBack(host, context)) return host;
       hash = finalMix(hash + 0x9e37_79b9);
-      host = this.#hosts[this.#table[hash % this.#table.length]!]!;
+      host = this.#hostAt(hash);
     }
-    return first;
+    // A key so hot that it has filled all these: what is over goes where there is less, of two drawn at random.
+    const other = this.#hostAt(Math.floor(context.random() * 0x1_0000_0000));
+    host = this.#hostAt(Math.floor(context.random() * 0x1_0000_0000));
+    host.settle(context);
+    other.settle(context);
+    return other.inFlight * host.weight < host.inFlight * other.weight ? other : host;
+  }
+
+  #hostAt(hash: number): SteeredHost {
+    return this.#hosts[this.#table[hash % this.#table.length]!]!;
   }
 }
 
@@ -50,26 +60,31 @@ export class ConsistentHashPicker implements Picker {
 const EMPTY = 0xffff;
 
 function fillTable(hosts: readonly SteeredHost[], size: number): Uint16Array {
+  if (hosts.length === 0) return new Uint16Array(0);
   const table = new Uint16Array(size).fill(EMPTY);
-  if (hosts.length === 0) return table;
-  const offset = hosts.map(({ ip, port }) => finalMix(endpointKey(ip, port) % 0xffff_fffb) % size);
-  const skip = hosts.map(
+  // Where a host looks next, and how far it goes on from a slot that is taken: integers throughout, as 65,537 slots are
+  // filled whenever a host comes, goes or is ejected, in the thread that serves callers.
+  const at = Int32Array.from(hosts, ({ ip, port }) => finalMix(endpointKey(ip, port) % 0xffff_fffb) % size);
+  const skip = Int32Array.from(
+    hosts,
     ({ ip, port }) => (finalMix((endpointKey(ip, port) % 0xffff_ff7f) ^ 0x5bd1_e995) % (size - 1)) + 1,
   );
-  const next = new Float64Array(hosts.length);
+  const weight = Int32Array.from(hosts, (host) => host.weight);
   // Turns in proportion to weight: a host takes one when its credit reaches the heaviest host's weight.
-  const credit = new Float64Array(hosts.length);
-  const heaviest = hosts.reduce((most, { weight }) => Math.max(most, weight), 1);
+  const credit = new Int32Array(hosts.length);
+  const heaviest = weight.reduce((most, each) => Math.max(most, each), 1);
   for (let filled = 0; filled < size; ) {
-    for (let i = 0; i < hosts.length && filled < size; i++) {
-      credit[i]! += hosts[i]!.weight;
+    for (let i = 0; i < weight.length && filled < size; i++) {
+      credit[i]! += weight[i]!;
       if (credit[i]! < heaviest) continue;
       credit[i]! -= heaviest;
-      let slot: number;
-      do {
-        slot = (offset[i]! + next[i]! * skip[i]!) % size;
-        next[i]! += 1;
-      } while (table[slot] !== EMPTY);
+      let slot = at[i]!;
+      const step = skip[i]!;
+      while (table[slot] !== EMPTY) {
+        slot += step;
+        if (slot >= size) slot -= size;
+      }
+      at[i] = slot;
       table[slot] = i;
       filled++;
     }

@@ -1,8 +1,8 @@
 // Policy `least_request`: two hosts drawn in proportion to weight, and of these the one with less in flight for its
 // weight. Two random choices do nearly as well as looking at all of them (M. Mitzenmacher, "The Power of Two Choices in
 // Randomized Load Balancing", 2001), and unlike that do not send everybody to the same momentary best.
-import { heldBack, type PickContext, type Picker } from "./picker.ts";
-import type { SteeredHost } from "./steered-host.ts";
+import { heldBack, type Picker } from "./picker.ts";
+import type { PickContext, SteeredHost } from "./steered-host.ts";
 import { WeightedSampler } from "./weighted-sampler.ts";
 
 export class LeastRequestPicker implements Picker {
@@ -18,6 +18,8 @@ export class LeastRequestPicker implements Picker {
     const first = this.#hosts[this.#sampler.draw(context.random)]!;
     const second = this.#hosts[this.#sampler.draw(context.random)]!;
     if (heldBack(first, context)) return second;
+    first.settle(context);
+    second.settle(context);
     // Equal load keeps the first draw, so that an idle module's shares are its weights.
     return second.inFlight * first.weight < first.inFlight * second.weight && !heldBack(second, context)
       ? second

@@ -1,6 +1,6 @@
 // Policy `random`: each host in proportion to its weight, every pick on its own.
-import { heldBack, type PickContext, type Picker } from "./picker.ts";
-import type { SteeredHost } from "./steered-host.ts";
+import { heldBack, type Picker } from "./picker.ts";
+import type { PickContext, SteeredHost } from "./steered-host.ts";
 import { WeightedSampler } from "./weighted-sampler.ts";
 
 export class RandomPicker implements Picker {

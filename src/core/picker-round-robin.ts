@@ -1,8 +1,8 @@
 // Policy `round_robin`: in turn, smoothly in proportion to weight. Every host has a time at which it is due next, one
 // step of 1/weight after the last (earliest deadline first); the host due first is picked. A binary heap makes that
 // O(log hosts). The first times are drawn, so that many agents do not march in step.
-import { heldBack, type PickContext, type Picker } from "./picker.ts";
-import type { SteeredHost } from "./steered-host.ts";
+import { heldBack, type Picker } from "./picker.ts";
+import type { PickContext, SteeredHost } from "./steered-host.ts";
 
 export class RoundRobinPicker implements Picker {
   #hosts: readonly SteeredHost[] = [];

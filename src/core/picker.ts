@@ -1,18 +1,7 @@
 // How a policy chooses among hosts that may be chosen. Who may be (ejection, zones, draining) is decided around it, by
 // SteeredBalancer, alike for all policies; so a picker is small, and a new one is a file.
-import type { Random } from "./balancer.ts";
 import type { SteeringParameters } from "./policies.ts";
-import type { SteeredHost } from "./steered-host.ts";
-
-/** What a pick may look at besides the hosts. Reused; valid during the call. */
-export interface PickContext {
-  nowMs: number;
-  random: Random;
-  /** Of the caller's stickiness key; 0: none. */
-  keyHash: number;
-  /** Picks of the whole module that are not reported yet. */
-  inFlight: number;
-}
+import type { PickContext, SteeredHost } from "./steered-host.ts";
 
 export interface Picker {
   /** The hosts to choose among from now on; weights as they stand. Called when either changes. Never empty at a pick. */
