@@ -180,7 +180,7 @@ test("the README has the two commands of the project, with the Bun version of pa
 
 test("every `bun run` script that a document names exists", async () => {
   const texts = await Promise.all(
-    ["README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/MIGRATION.md"].map(read),
+    ["README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/MIGRATION.md", "docs/STEERING.md"].map(read),
   );
   const named = new Set(
     texts.flatMap((text) => [...text.matchAll(/`(?:npx )?bun run ([\w:]+)/g)].map((match) => match[1]!)),
@@ -194,7 +194,14 @@ test("the README's configuration tables are those of the schemas (`bun tests/doc
 });
 
 test("every file and folder that a document names or links to exists", async () => {
-  const documents = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/ARCHITECTURE.md", "docs/MIGRATION.md"];
+  const documents = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/ARCHITECTURE.md",
+    "docs/MIGRATION.md",
+    "docs/STEERING.md",
+  ];
   const missing: string[] = [];
   for (const document of documents) {
     const text = await read(document);
