@@ -135,7 +135,9 @@ export class SteeredBalancer implements Balancer {
     const context = this.#context;
     context.nowMs = nowMs;
     host.settle(context);
-    const age = host.release(nowMs);
+    // The first estimate must not be of a pick that was never reported: later calls correct one that is too low within
+    // moments, for they are made; one that is too high keeps them away.
+    const age = host.estimateMs === 0 ? host.releaseLatest(nowMs) : host.release(nowMs);
     if (age >= 0) context.inFlight--;
     this.#losses.reported();
     this.#failureShare += ((succeeded ? 0 : 1) - this.#failureShare) * FAILURE_SHARE_STEP;

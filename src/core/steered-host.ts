@@ -117,6 +117,14 @@ export class SteeredHost implements BalancedHost {
     return age;
   }
 
+  /** As release, but takes the latest pick away. */
+  releaseLatest(nowMs: number): number {
+    this.reportedAtMs = nowMs;
+    if (this.inFlight === 0) return -1;
+    this.inFlight--;
+    return Math.max(0, nowMs - this.#leases[(this.#head + this.inFlight) & (this.#leases.length - 1)]!);
+  }
+
   /** Gives up picks whose reports are lost. To be called before what is in flight is looked at. Amortised O(1). */
   settle(context: PickContext): void {
     if (this.inFlight === 0) return;

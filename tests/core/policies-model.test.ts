@@ -119,6 +119,8 @@ class History {
     const wasEjected = host.ejected;
     const succeeded = this.random.float() >= known.failShare;
     const isProbe = host.probeUntilMs > 0;
+    // The first report that is timed takes the latest pick away, all others the oldest.
+    const isFirst = host.estimateMs === 0;
     this.balancer.report(host, succeeded, this.random.pick([0, 1000, 50_000]), nowMs);
     if (!wasEjected) this.successes = succeeded ? this.successes + 1 : 0;
     if (wasEjected && !host.ejected && !succeeded) this.fail(`host ${host.ip} was readmitted by a failure`);
@@ -132,7 +134,8 @@ class History {
     if (wasEjected !== host.ejected) known.picks = [];
     else {
       this.expire(known);
-      known.picks.shift();
+      if (isFirst) known.picks.pop();
+      else known.picks.shift();
     }
     this.checkInFlight(known);
   }

@@ -1,7 +1,9 @@
 // What is alike for every policy but `lars`: hosts over route updates, latency, what is in flight, slow start, zones,
 // weights and settings that change.
 import { describe, expect, test } from "bun:test";
+import { makeHost } from "../../src/core/assignment.ts";
 import { makeBalancer, reconfigured } from "../../src/core/make-balancer.ts";
+import { DEFAULT_STEERING } from "../../src/core/policies.ts";
 import { makeFuzzRandom } from "../support/fuzz-random.ts";
 import { LARS_DEFAULTS, Scene, type SceneHost, type SceneOptions } from "./steered-scene.ts";
 
@@ -431,4 +433,20 @@ describe("the description of a host", () => {
     expect(scene.verdict(1)).toMatchObject({ succ: 4, err: 1 });
     expect(scene.wait(36).verdict(1)).toMatchObject({ succ: 0, err: 0 });
   });
+});
+
+test("a pick that nobody reported does not become a host's first latency", () => {
+  const balancer = makeBalancer({ policy: "adaptive", lars: LARS_DEFAULTS, steering: DEFAULT_STEERING, zone: "" });
+  balancer.update([makeHost(1, 80), makeHost(2, 80)], 0);
+  const random = seeded(7);
+  // Somebody tried the agent by hand, long before the callers came.
+  for (let i = 0; i < 4; i++) balancer.pick(0, random, 0);
+  const picks = new Map<number, number>();
+  for (let nowMs = 2000; nowMs < 2100; nowMs += 0.1) {
+    const host = balancer.pick(nowMs, random, 0);
+    if (!("port" in host)) throw new Error("shed");
+    picks.set(host.ip, (picks.get(host.ip) ?? 0) + 1);
+    balancer.report(host, true, 0, nowMs + 0.05);
+  }
+  for (const count of picks.values()) expect(count).toBeGreaterThan(300);
 });
