@@ -14,10 +14,12 @@
 // collection 200,000 calls are made, too few to start another one, and what the heap's capacity grew by is what they
 // took; over 10,000,000 calls (50 times). A loop that makes one small object a call is measured alike, to show that the
 // method sees it.
+
 import { heapStats } from "bun:jsc";
 import { parseArgs } from "node:util";
 import { makeHost } from "../src/core/assignment.ts";
 import type { BalancedHost, Balancer } from "../src/core/balancer.ts";
+import { LARS_DEFAULTS } from "../src/core/balancer-lars.ts";
 import { makeBalancer } from "../src/core/make-balancer.ts";
 import { DEFAULT_STEERING, isPolicyName, POLICIES, type PolicyName } from "../src/core/policies.ts";
 
@@ -40,18 +42,7 @@ interface Row {
   readonly bytesPerCall?: number;
 }
 
-const LARS = {
-  probe_num: 10,
-  init_succ_cnt: 180,
-  init_err_cnt: 5,
-  err_rate: 0.1,
-  succ_rate: 0.5,
-  contin_err_limit: 15,
-  contin_succ_limit: 15,
-  window_err_rate: 0.7,
-  idle_timeout: 15,
-  overload_timeout: 86_400,
-};
+const LARS = { ...LARS_DEFAULTS, overload_timeout: 86_400 };
 
 /** A module with its callers. */
 class Rig {

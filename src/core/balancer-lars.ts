@@ -26,6 +26,20 @@ export interface LarsParameters {
   readonly overload_timeout: number;
 }
 
+/** The original's values, which are the agent's defaults. */
+export const LARS_DEFAULTS: LarsParameters = Object.freeze({
+  probe_num: 10,
+  init_succ_cnt: 180,
+  init_err_cnt: 5,
+  err_rate: 0.1,
+  succ_rate: 0.5,
+  contin_err_limit: 15,
+  contin_succ_limit: 15,
+  window_err_rate: 0.7,
+  idle_timeout: 15,
+  overload_timeout: 15,
+});
+
 class LarsHost implements BalancedHost {
   readonly kind = "host";
   tag = -1;

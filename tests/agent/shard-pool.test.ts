@@ -1,15 +1,17 @@
 // The pool with real workers and sockets.
+
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import type { RouteUpdate } from "../../src/agent/shard-modules.ts";
 import { ShardPool, ShardUnavailable } from "../../src/agent/shard-pool.ts";
 import { makeHost } from "../../src/core/assignment.ts";
+import { LARS_DEFAULTS } from "../../src/core/balancer-lars.ts";
 import type { BalancerSettings } from "../../src/core/make-balancer.ts";
 import { ModuleMap } from "../../src/core/module-key.ts";
 import { DEFAULT_STEERING, NO_CHOICE } from "../../src/core/policies.ts";
 import { eventually } from "../support/eventually.ts";
 import { RecordingLog } from "../support/recording-log.ts";
 import { UdpCaller } from "../support/udp-caller.ts";
-import { LARS, LIMITS } from "./shard-rig.ts";
+import { LIMITS } from "./shard-rig.ts";
 
 // Real processes on a busy machine.
 setDefaultTimeout(30_000);
@@ -19,7 +21,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-const BALANCER: BalancerSettings = { policy: "lars", lars: LARS, steering: DEFAULT_STEERING, zone: "" };
+const BALANCER: BalancerSettings = { policy: "lars", lars: LARS_DEFAULTS, steering: DEFAULT_STEERING, zone: "" };
 
 class Rig {
   readonly log = new RecordingLog();
@@ -170,7 +172,7 @@ test("settings that are reloaded reach running shards and those restarted later"
   const rig = new Rig({ shards: 1 });
   await rig.pool.start();
   rig.put(route(1, 1, 7, 8));
-  rig.pool.configure({ balancer: { ...BALANCER, lars: { ...LARS, contin_err_limit: 2 } }, limits: LIMITS });
+  rig.pool.configure({ balancer: { ...BALANCER, lars: { ...LARS_DEFAULTS, contin_err_limit: 2 } }, limits: LIMITS });
   const fail = { modid: 1, cmdid: 1, ip: 7, port: 80, latencyUs: 0, succeeded: false };
   const ejected = async (): Promise<boolean> =>
     (await rig.pool.describe(1, 1))!.hosts.find(({ ip }) => ip === 7)!.verdict === "ejected";

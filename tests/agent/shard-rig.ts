@@ -1,8 +1,10 @@
 // A shard without worker, socket and clock: datagrams in, replies as values out, time as the test says.
+
 import { Shard } from "../../src/agent/shard.ts";
 import { type ShardCounter, ShardCounters } from "../../src/agent/shard-counters.ts";
 import { type ModuleLimits, ShardModules } from "../../src/agent/shard-modules.ts";
 import { makeHost } from "../../src/core/assignment.ts";
+import { LARS_DEFAULTS } from "../../src/core/balancer-lars.ts";
 import { CallStatistics, type HostTotals, StatisticsReader } from "../../src/core/call-statistics.ts";
 import type { BalancerSettings } from "../../src/core/make-balancer.ts";
 import { DEFAULT_STEERING, NO_CHOICE, type PolicyChoice } from "../../src/core/policies.ts";
@@ -35,20 +37,12 @@ export const LIMITS: ModuleLimits = {
   forgetAfterMs: 60_000,
 };
 
-export const LARS = {
-  probe_num: 10,
-  init_succ_cnt: 180,
-  init_err_cnt: 5,
-  err_rate: 0.1,
-  succ_rate: 0.5,
-  contin_err_limit: 15,
-  contin_succ_limit: 15,
-  window_err_rate: 0.7,
-  idle_timeout: 15,
-  overload_timeout: 15,
+export const BALANCING: BalancerSettings = {
+  policy: "lars",
+  lars: LARS_DEFAULTS,
+  steering: DEFAULT_STEERING,
+  zone: "",
 };
-
-export const BALANCING: BalancerSettings = { policy: "lars", lars: LARS, steering: DEFAULT_STEERING, zone: "" };
 
 export function getHostFrame(seq: number, modid: number, cmdid: number, hashKey = ""): Uint8Array {
   const key = new TextEncoder().encode(hashKey);

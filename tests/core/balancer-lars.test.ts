@@ -3,20 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { type Host, makeHost } from "../../src/core/assignment.ts";
 import { SHEDDING } from "../../src/core/balancer.ts";
-import { LarsBalancer, type LarsParameters } from "../../src/core/balancer-lars.ts";
-
-const DEFAULTS: LarsParameters = {
-  probe_num: 10,
-  init_succ_cnt: 180,
-  init_err_cnt: 5,
-  err_rate: 0.1,
-  succ_rate: 0.5,
-  contin_err_limit: 15,
-  contin_succ_limit: 15,
-  window_err_rate: 0.7,
-  idle_timeout: 15,
-  overload_timeout: 15,
-};
+import { LARS_DEFAULTS, LarsBalancer, type LarsParameters } from "../../src/core/balancer-lars.ts";
 
 const hosts = (...ips: number[]): Host[] => ips.map((ip) => makeHost(ip, 80));
 
@@ -25,7 +12,7 @@ class Scene {
   readonly balancer: LarsBalancer;
 
   constructor(ips: readonly number[], parameters: Partial<LarsParameters> = {}) {
-    this.balancer = new LarsBalancer({ ...DEFAULTS, ...parameters });
+    this.balancer = new LarsBalancer({ ...LARS_DEFAULTS, ...parameters });
     this.balancer.update(hosts(...ips), this.nowMs);
   }
 
@@ -217,7 +204,7 @@ describe("a new route", () => {
 
 test("parameters that are reloaded count from the next report on; what was earned stays", () => {
   const scene = new Scene([1, 2]).report(1, "xxxxx");
-  scene.balancer.configure({ ...DEFAULTS, contin_err_limit: 6 });
+  scene.balancer.configure({ ...LARS_DEFAULTS, contin_err_limit: 6 });
   expect(scene.ejected).toEqual([]);
   expect(scene.report(1, "x").ejected).toEqual([1]);
 });

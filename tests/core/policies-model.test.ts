@@ -1,14 +1,16 @@
 // Every steered policy through random histories of picks, reports (late, doubled, lost), route updates and time, against
 // what must hold whatever happens. The models are as naive as can be: lists of times, sets of addresses.
 // LARS_FUZZ_SEED chooses other histories, LARS_FUZZ_COUNT how many steps in all.
+
 import { expect, test } from "bun:test";
 import { SHEDDING } from "../../src/core/balancer.ts";
+import { LARS_DEFAULTS } from "../../src/core/balancer-lars.ts";
 import type { SteeredBalancer } from "../../src/core/balancer-steered.ts";
 import { makeBalancer } from "../../src/core/make-balancer.ts";
 import { DEFAULT_STEERING, type PolicyName, type SteeringParameters } from "../../src/core/policies.ts";
 import type { SteeredHost } from "../../src/core/steered-host.ts";
 import { type FuzzRandom, fuzzCount, fuzzSeed, makeFuzzRandom } from "../support/fuzz-random.ts";
-import { LARS_DEFAULTS, PORT, route, type SceneHost } from "./steered-scene.ts";
+import { PORT, route, type SceneHost } from "./steered-scene.ts";
 
 const SEED = fuzzSeed();
 const STEERED = ["adaptive", "round_robin", "random", "least_request", "consistent_hash"] as const;

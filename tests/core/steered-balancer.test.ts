@@ -1,11 +1,13 @@
 // What is alike for every policy but `lars`: hosts over route updates, latency, what is in flight, slow start, zones,
 // weights and settings that change.
+
 import { describe, expect, test } from "bun:test";
 import { makeHost } from "../../src/core/assignment.ts";
+import { LARS_DEFAULTS } from "../../src/core/balancer-lars.ts";
 import { makeBalancer, reconfigured } from "../../src/core/make-balancer.ts";
 import { DEFAULT_STEERING } from "../../src/core/policies.ts";
 import { makeFuzzRandom } from "../support/fuzz-random.ts";
-import { LARS_DEFAULTS, Scene, type SceneHost, type SceneOptions } from "./steered-scene.ts";
+import { Scene, type SceneHost, type SceneOptions } from "./steered-scene.ts";
 
 const seeded = (seed = 1): (() => number) => makeFuzzRandom(seed).float;
 

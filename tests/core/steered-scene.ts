@@ -1,25 +1,14 @@
 // A module under a steered policy, written as a sequence: who is picked, how calls went, how time passes. Hosts are named
 // by the last number of their address. Chance stands (almost) still at 0.5 unless a test brings its own, so that
 // `round_robin` goes round in the order of the route and pauses have no jitter to speak of.
+
 import { type Host, makeHost } from "../../src/core/assignment.ts";
 import { type Random, SHEDDING } from "../../src/core/balancer.ts";
+import { LARS_DEFAULTS } from "../../src/core/balancer-lars.ts";
 import type { SteeredBalancer } from "../../src/core/balancer-steered.ts";
-import { type BalancerSettings, makeBalancer } from "../../src/core/make-balancer.ts";
+import { makeBalancer } from "../../src/core/make-balancer.ts";
 import { DEFAULT_STEERING, type PolicyName, type SteeringParameters } from "../../src/core/policies.ts";
 import type { SteeredHost } from "../../src/core/steered-host.ts";
-
-export const LARS_DEFAULTS: BalancerSettings["lars"] = {
-  probe_num: 10,
-  init_succ_cnt: 180,
-  init_err_cnt: 5,
-  err_rate: 0.1,
-  succ_rate: 0.5,
-  contin_err_limit: 15,
-  contin_succ_limit: 15,
-  window_err_rate: 0.7,
-  idle_timeout: 15,
-  overload_timeout: 15,
-};
 
 export const PORT = 80;
 

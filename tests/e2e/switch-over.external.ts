@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { makeHost, normalizeHosts } from "../../src/core/assignment.ts";
-import { LarsBalancer } from "../../src/core/balancer-lars.ts";
+import { LARS_DEFAULTS, LarsBalancer } from "../../src/core/balancer-lars.ts";
 import { formatEndpoint, parseIp } from "../../src/core/endpoint.ts";
 import { eventually } from "../support/eventually.ts";
 import { type Lars, PROJECT_ROOT, startLars } from "../support/lars-processes.ts";
@@ -20,18 +20,7 @@ const ENVIRONMENT = {
   LARS_AGENT__LOADBALANCE__IDLE_TIMEOUT: "600",
   LARS_AGENT__LOADBALANCE__OVERLOAD_TIMEOUT: "600",
 };
-const LARS_PARAMETERS = {
-  probe_num: 10,
-  init_succ_cnt: 180,
-  init_err_cnt: 5,
-  err_rate: 0.1,
-  succ_rate: 0.5,
-  contin_err_limit: 15,
-  contin_succ_limit: 15,
-  window_err_rate: 0.7,
-  idle_timeout: 600,
-  overload_timeout: 600,
-};
+const LARS_PARAMETERS = { ...LARS_DEFAULTS, idle_timeout: 600, overload_timeout: 600 };
 
 interface Module {
   readonly name: string;
