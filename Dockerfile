@@ -23,7 +23,7 @@ EXPOSE 7778/tcp 7780/tcp
 # report
 EXPOSE 7779/tcp 7781/tcp
 # agent
-EXPOSE 8880/tcp 8888/udp 8889/udp 8890/udp
+EXPOSE 8880/tcp 8888/udp 8889/udp 8890/udp 8653/tcp 8653/udp
 
 ENTRYPOINT ["bun"]
 CMD ["src/dns/main.ts"]

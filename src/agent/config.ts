@@ -46,6 +46,20 @@ export const agentConfig = defineConfig("agent", {
     doc: "HTTP/JSON, for callers without a native client.",
     keys: { host: listenHost("HTTP"), port: listenPort("HTTP", 8880) },
   },
+  resolver: {
+    doc: "Real DNS (A, SRV, TXT) over UDP and TCP, for callers that can only look names up: c<cmdid>.m<modid>.lars.",
+    keys: {
+      host: listenHost("DNS queries"),
+      port: listenPort("DNS queries", 8653),
+      answers_per_second: key(z.int().min(1).max(1_000_000), {
+        doc: "UDP answers one address gets at most, loopback excepted; beyond it half of the queries are told to use TCP.",
+        default: 100,
+        unit: "answers/s",
+        reload: true,
+        cost: "whoever forges senders can have more sent to somebody else",
+      }),
+    },
+  },
   dnsserver: {
     doc: "The dns service, which tells the routes.",
     keys: {

@@ -14,6 +14,8 @@ import { version } from "../platform/version.ts";
 import { makeApp } from "./app.ts";
 import { agentConfig } from "./config.ts";
 import { callerAddress } from "./local-address.ts";
+import { Resolver } from "./resolver.ts";
+import { serveResolver } from "./resolver-server.ts";
 import { RouteBook } from "./route-book.ts";
 import { RouteSnapshot } from "./route-snapshot.ts";
 import { RouteSource } from "./route-source.ts";
@@ -157,6 +159,21 @@ const app = makeApp({
 const http = await startOrExit("agent", () => serveHttp({ hostname: config.http.host, port: config.http.port, app }));
 shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
 
+const resolver = new Resolver((modid, cmdid, limit) => pool.resolve(modid, cmdid, limit));
+const resolverLog = log.with({ component: "resolver" });
+const resolverServer = await startOrExit("agent", () =>
+  serveResolver({
+    hostname: config.resolver.host,
+    port: config.resolver.port,
+    receiveBufferBytes: RECEIVE_BUFFER_BYTES,
+    resolver,
+    answersPerSecond: () => config.resolver.answers_per_second,
+    nowMs: () => clock.nowMs(),
+    onError: whenNew((message) => resolverLog.warn(message)),
+  }),
+);
+shutdown.onShutdown("resolver", () => resolverServer.stop());
+
 const perShard = (value: (state: ReturnType<ShardPool["states"]>[number]) => number) => () =>
   pool.states().map((state) => ({ labels: { shard: String(state.index) }, value: value(state) }));
 for (const counter of SHARD_COUNTERS) {
@@ -183,6 +200,11 @@ exposeEvents(metrics, "route_source_events_total", "What came and went on the co
 exposeEvents(metrics, "dns_client_events_total", "The connection to dns itself", dnsClient.counters);
 exposeEvents(metrics, "status_reporter_events_total", "What was sent to report", reporter.counts);
 exposeEvents(metrics, "report_client_events_total", "The connection to report itself", reportClient.counters);
+exposeEvents(metrics, "resolver_answers_total", "DNS queries, by how they came and what came of them", resolver.counts);
+exposeEvents(metrics, "resolver_limited_total", "DNS queries over UDP beyond the rate", resolverServer.rate.counts);
+exposeEvents(metrics, "resolver_udp_total", "Datagrams of the DNS port", resolverServer.udp);
+exposeEvents(metrics, "resolver_tcp_total", "Connections to the DNS port", resolverServer.tcp);
+metrics.gaugeFrom("resolver_tcp_connections", "Open connections to the DNS port", () => resolverServer.connections());
 exposeEvents(metrics, "snapshot_events_total", "Route snapshots written", book.counts);
 
 const configWatch = watchConfig(loaded, {
@@ -199,6 +221,7 @@ log.info("agent listens", {
   version,
   http: http.url,
   udp: pool.states().map(({ port }) => `${config.udp.host}:${port}`),
+  resolver: `${config.resolver.host}:${resolverServer.port}`,
   receiveBufferBytes: pool.states().map((state) => state.receiveBufferBytes),
   routes: book.size,
   pid: process.pid,

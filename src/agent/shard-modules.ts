@@ -117,6 +117,17 @@ export interface ModuleDescription {
   })[];
 }
 
+export interface ResolvedHost {
+  readonly ip: number;
+  readonly port: number;
+  readonly weight: number;
+}
+
+/** `hosts`: the pick first, then others that might have been picked; none when none were wanted. */
+export type ResolveAnswer =
+  | { readonly outcome: "hosts"; readonly hosts: readonly ResolvedHost[] }
+  | { readonly outcome: "shedding" | "resolving" | "unknown" };
+
 const MODULES = counterIndex("modules");
 const UNKNOWN_MODULES = counterIndex("unknown_modules");
 const WAITING = counterIndex("waiting");
@@ -196,6 +207,42 @@ export class ShardModules {
     if (module.state === "resolving") return RESOLVING;
     this.#ask(module, module.state === "known" ? this.limits.updateTimeoutMs : this.limits.negativeTtlMs, nowMs);
     return module.hosts;
+  }
+
+  /**
+   * Chooses a host, as `pick` does, and names up to `limit` - 1 others that could have been chosen: not held out, and in
+   * the own zone or outside of it as the chosen one is. 0: chooses nothing, tells whether the module is there.
+   */
+  resolve(modid: number, cmdid: number, limit: number, nowMs: number): ResolveAnswer {
+    if (limit === 0) {
+      const known = this.hosts(modid, cmdid, nowMs);
+      if (!("length" in known) || !this.#modules.has(modid, cmdid)) return { outcome: "resolving" };
+      return known.length === 0 ? { outcome: "unknown" } : { outcome: "hosts", hosts: [] };
+    }
+    const picked = this.pick(modid, cmdid, 0, nowMs);
+    const module = this.#modules.get(modid, cmdid);
+    // No room for a new module is no proof that there is none.
+    if (module === undefined) return { outcome: "resolving" };
+    if (!("port" in picked)) return { outcome: picked.kind as "shedding" | "resolving" | "unknown" };
+    return { outcome: "hosts", hosts: this.#withOthers(module, picked, limit) };
+  }
+
+  #withOthers(module: Module, picked: BalancedHost, limit: number): readonly ResolvedHost[] {
+    const { hosts, balancer } = module;
+    const { policy, zone } = settingsFor(this.balancing, module.policy);
+    const isLocal = (host: Host): boolean => policy !== "lars" && zone !== "" && host.zone === zone;
+    const start = hosts.findIndex(({ ip, port }) => ip === picked.ip && port === picked.port);
+    const first = hosts[start];
+    if (first === undefined) return [];
+    const chosen: ResolvedHost[] = [];
+    // From the picked one on and round: a limit must not leave out always the same.
+    for (let i = 0; i < hosts.length && chosen.length < limit; i++) {
+      const host = hosts[(start + i) % hosts.length]!;
+      const { ip, port, weight } = host;
+      const fits = balancer!.find(ip, port)?.available === true && isLocal(host) === isLocal(first);
+      if (i === 0 || fits) chosen.push({ ip, port, weight });
+    }
+    return chosen;
   }
 
   #ask(module: Module, intervalMs: number, nowMs: number): void {

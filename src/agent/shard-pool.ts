@@ -6,7 +6,7 @@ import { StatisticsReader } from "../core/call-statistics.ts";
 import { shardOf } from "../core/shard-map.ts";
 import type { Log } from "../platform/log.ts";
 import { ShardCounters } from "./shard-counters.ts";
-import type { ModuleDescription, RouteUpdate } from "./shard-modules.ts";
+import type { ModuleDescription, ResolveAnswer, RouteUpdate } from "./shard-modules.ts";
 import type { CallReport, FromShard, PickAnswer, ShardSettings, ToShard } from "./shard-protocol.ts";
 
 export interface ShardPoolOptions {
@@ -31,9 +31,11 @@ const PENDING_TIMEOUT_MS = 2000;
 /** Routes per message, so that a shard answers datagrams in between. */
 const ROUTES_PER_MESSAGE = 100;
 
+type Answer = PickAnswer | ResolveAnswer | ModuleDescription | undefined;
+
 interface Pending {
   readonly deadlineMs: number;
-  resolve(answer: PickAnswer | ModuleDescription | undefined): void;
+  resolve(answer: Answer): void;
   reject(error: Error): void;
 }
 
@@ -180,6 +182,9 @@ export class ShardPool {
       case "picked":
         this.#resolve(slot, message.id, message.answer);
         break;
+      case "resolved":
+        this.#resolve(slot, message.id, message.answer);
+        break;
       case "described":
         this.#resolve(slot, message.id, message.description);
         break;
@@ -192,7 +197,7 @@ export class ShardPool {
     }
   }
 
-  #resolve(slot: Slot, id: number, answer: PickAnswer | ModuleDescription | undefined): void {
+  #resolve(slot: Slot, id: number, answer: Answer): void {
     const pending = slot.pending.get(id);
     slot.pending.delete(id);
     pending?.resolve(answer);
@@ -224,7 +229,7 @@ export class ShardPool {
     }, delayMs);
   }
 
-  #ask(slot: Slot, message: (id: number) => ToShard): Promise<PickAnswer | ModuleDescription | undefined> {
+  #ask(slot: Slot, message: (id: number) => ToShard): Promise<Answer> {
     if (slot.worker === undefined || slot.pending.size >= MAX_PENDING) {
       return Promise.reject(new ShardUnavailable(`shard ${slot.index} cannot answer now; ask again`));
     }
@@ -255,6 +260,12 @@ export class ShardPool {
       cmdid,
       keyHash,
     }))) as PickAnswer;
+  }
+
+  /** A pick and up to `limit` - 1 others; 0: none, only whether the module is there. @throws ShardUnavailable */
+  async resolve(modid: number, cmdid: number, limit: number): Promise<ResolveAnswer> {
+    const owner = this.#owner(modid, cmdid);
+    return (await this.#ask(owner, (id) => ({ type: "resolve", id, modid, cmdid, limit }))) as ResolveAnswer;
   }
 
   /** @throws ShardUnavailable */

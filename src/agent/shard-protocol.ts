@@ -4,7 +4,7 @@
 import type { StatisticsBlock } from "../core/call-statistics.ts";
 import type { BalancerSettings } from "../core/make-balancer.ts";
 import type { LogFields, LogLevel } from "../platform/log.ts";
-import type { ModuleDescription, ModuleLimits, RouteUpdate } from "./shard-modules.ts";
+import type { ModuleDescription, ModuleLimits, ResolveAnswer, RouteUpdate } from "./shard-modules.ts";
 
 export interface ShardSettings {
   readonly limits: ModuleLimits;
@@ -48,6 +48,13 @@ export type ToShard =
       readonly cmdid: number;
       readonly keyHash: number;
     }
+  | {
+      readonly type: "resolve";
+      readonly id: number;
+      readonly modid: number;
+      readonly cmdid: number;
+      readonly limit: number;
+    }
   | { readonly type: "report"; readonly reports: readonly CallReport[] }
   | { readonly type: "describe"; readonly id: number; readonly modid: number; readonly cmdid: number }
   | { readonly type: "stop" };
@@ -64,6 +71,7 @@ export type FromShard =
   | { readonly type: "want"; readonly modid: number; readonly cmdid: number }
   | { readonly type: "forget"; readonly modid: number; readonly cmdid: number }
   | { readonly type: "picked"; readonly id: number; readonly answer: PickAnswer }
+  | { readonly type: "resolved"; readonly id: number; readonly answer: ResolveAnswer }
   | { readonly type: "described"; readonly id: number; readonly description: ModuleDescription | undefined }
   | { readonly type: "log"; readonly level: LogLevel; readonly message: string; readonly fields: LogFields }
   | { readonly type: "stopped" };

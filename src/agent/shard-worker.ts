@@ -133,6 +133,9 @@ class ShardWorker {
       case "pick":
         this.#pick(message.id, message.modid, message.cmdid, message.keyHash, nowMs);
         break;
+      case "resolve":
+        this.#resolve(message.id, message.modid, message.cmdid, message.limit, nowMs);
+        break;
       case "report":
         for (const { modid, cmdid, ip, port, succeeded, latencyUs } of message.reports) {
           this.#shard.report(modid, cmdid, ip, port, succeeded, latencyUs, nowMs);
@@ -167,6 +170,30 @@ class ShardWorker {
       post({ type: "picked", id, answer: result });
       return true;
     };
+    this.#answerOrWait(modid, cmdid, answer, nowMs);
+  }
+
+  #resolve(id: number, modid: number, cmdid: number, limit: number, nowMs: number): void {
+    const answer = (atMs: number, mayWait: boolean): boolean => {
+      const resolved = this.#modules.resolve(modid, cmdid, limit, atMs);
+      if (resolved.outcome === "resolving") {
+        if (mayWait) return false;
+        this.#counters.values[RESOLVING_ANSWERS]! += 1;
+      }
+      if (resolved.outcome === "hosts" && resolved.hosts.length > 0) this.#counters.values[PICKS]! += 1;
+      post({ type: "resolved", id, answer: resolved });
+      return true;
+    };
+    this.#answerOrWait(modid, cmdid, answer, nowMs);
+  }
+
+  /** Answers now, or once when the route has come or the time is up. `answer` returns false when it would rather wait. */
+  #answerOrWait(
+    modid: number,
+    cmdid: number,
+    answer: (atMs: number, mayWait: boolean) => boolean,
+    nowMs: number,
+  ): void {
     if (answer(nowMs, true)) return;
     if (!this.#modules.wait(modid, cmdid, { settle: (later) => void answer(later, false) }, nowMs))
       answer(nowMs, false);

@@ -42,6 +42,7 @@ function defaultPorts(process: string): string[] {
   const shards = config.udp?.shards ?? 0;
   return [
     ...["tcp", "http"].flatMap((section) => (config[section] === undefined ? [] : [`${config[section].port}/tcp`])),
+    ...(config.resolver === undefined ? [] : ["tcp", "udp"].map((kind) => `${config.resolver!.port}/${kind}`)),
     ...Array.from({ length: shards }, (_, i) => `${config.udp!.port! + i}/udp`),
   ].sort();
 }
@@ -77,7 +78,7 @@ test("every variable in compose is a key of its process's configuration, with a 
     expect({ name, resolved: resolved.ok || resolved.message }).toEqual({ name, resolved: true });
     if (!resolved.ok) continue;
     const config = resolved.config as Record<string, Record<string, unknown>>;
-    for (const section of ["tcp", "http", "udp"]) {
+    for (const section of ["tcp", "http", "udp", "resolver"]) {
       if (config[section] !== undefined)
         expect([name, section, config[section].host]).toEqual([name, section, "0.0.0.0"]);
     }

@@ -54,7 +54,7 @@ describe("what the README says to type", () => {
   const folder = temporaryFolder("readme");
 
   function moved(text: string): string {
-    return text.replace(/\b(77(78|79|80|81)|888[08])\b/g, (port) => String(ports.get(Number(port))));
+    return text.replace(/\b(77(78|79|80|81)|888[08]|8653)\b/g, (port) => String(ports.get(Number(port))));
   }
 
   function adminToken(): string {
@@ -64,8 +64,8 @@ describe("what the README says to type", () => {
   }
 
   beforeAll(async () => {
-    const first = await freePorts(8);
-    [7778, 7780, 7779, 7781, 8880, 8888].forEach((port, i) => {
+    const first = await freePorts(9);
+    [7778, 7780, 7779, 7781, 8880, 8653, 8888].forEach((port, i) => {
       ports.set(port, first + i);
     });
     const at = (port: number) => String(ports.get(port));
@@ -78,6 +78,7 @@ describe("what the README says to type", () => {
         LARS_REPORT__TCP__PORT: at(7779),
         LARS_REPORT__HTTP__PORT: at(7781),
         LARS_AGENT__HTTP__PORT: at(8880),
+        LARS_AGENT__RESOLVER__PORT: at(8653),
         LARS_AGENT__UDP__PORT: at(8888),
         LARS_AGENT__DNSSERVER__ADDRESSES: `127.0.0.1:${at(7778)}`,
         LARS_AGENT__REPORTER__ADDRESSES: `127.0.0.1:${at(7779)}`,

@@ -22,8 +22,16 @@ afterEach(async () => {
 });
 
 async function ports(): Promise<Record<string, string>> {
-  const first = await freePorts(8);
-  const names = ["DNS__TCP", "DNS__HTTP", "REPORT__TCP", "REPORT__HTTP", "AGENT__HTTP", "AGENT__UDP"];
+  const first = await freePorts(9);
+  const names = [
+    "DNS__TCP",
+    "DNS__HTTP",
+    "REPORT__TCP",
+    "REPORT__HTTP",
+    "AGENT__HTTP",
+    "AGENT__RESOLVER",
+    "AGENT__UDP",
+  ];
   return Object.fromEntries(names.map((name, i) => [`LARS_${name}__PORT`, String(first + i)]));
 }
 

@@ -16,6 +16,8 @@ export interface Ports {
   readonly http: number;
   /** Of the first shard. */
   readonly udp: number;
+  /** Of an agent: real DNS, UDP and TCP. */
+  readonly resolver: number;
 }
 
 let nextPort = 20_000 + Math.floor(Math.random() * 30_000);
@@ -224,8 +226,8 @@ export async function makeLars(options: LarsOptions = {}): Promise<Lars> {
   const make = async (name: ProcessName, count: number, extra: (ports: Ports, i: number) => Record<string, string>) => {
     const made: LarsProcess[] = [];
     for (let i = 0; i < count; i++) {
-      const first = await freePorts(5);
-      const ports: Ports = { tcp: first, http: first + 1, udp: first + 2 };
+      const first = await freePorts(6);
+      const ports: Ports = { tcp: first, http: first + 1, udp: first + 2, resolver: first + 5 };
       made.push(new LarsProcess(name, ports, { ...extra(ports, i), ...base }));
     }
     return made;
@@ -242,8 +244,9 @@ export async function makeLars(options: LarsOptions = {}): Promise<Lars> {
   }));
   const addresses = (processes: readonly LarsProcess[]) =>
     processes.map(({ ports }) => `127.0.0.1:${ports.tcp}`).join(",");
-  const agent = await make("agent", options.agent ?? 1, ({ udp, http }, i) => ({
+  const agent = await make("agent", options.agent ?? 1, ({ udp, http, resolver }, i) => ({
     LARS_AGENT__UDP__PORT: String(udp),
+    LARS_AGENT__RESOLVER__PORT: String(resolver),
     LARS_AGENT__HTTP__PORT: String(http),
     LARS_AGENT__DNSSERVER__ADDRESSES: addresses(dns) || "127.0.0.1:1",
     LARS_AGENT__REPORTER__ADDRESSES: addresses(report) || "127.0.0.1:1",
