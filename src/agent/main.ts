@@ -16,6 +16,7 @@ import { agentConfig } from "./config.ts";
 import { callerAddress } from "./local-address.ts";
 import { Resolver } from "./resolver.ts";
 import { serveResolver } from "./resolver-server.ts";
+import { ResponseRate } from "./response-rate.ts";
 import { RouteBook } from "./route-book.ts";
 import { RouteSnapshot } from "./route-snapshot.ts";
 import { RouteSource } from "./route-source.ts";
@@ -160,14 +161,14 @@ const http = await startOrExit("agent", () => serveHttp({ hostname: config.http.
 shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
 
 const resolver = new Resolver((modid, cmdid, limit) => pool.resolve(modid, cmdid, limit));
+const answerRate = new ResponseRate(() => config.resolver.answers_per_second);
 const resolverLog = log.with({ component: "resolver" });
 const resolverServer = await startOrExit("agent", () =>
   serveResolver({
     hostname: config.resolver.host,
     port: config.resolver.port,
-    receiveBufferBytes: RECEIVE_BUFFER_BYTES,
     resolver,
-    answersPerSecond: () => config.resolver.answers_per_second,
+    rate: answerRate,
     nowMs: () => clock.nowMs(),
     onError: whenNew((message) => resolverLog.warn(message)),
   }),
@@ -201,7 +202,13 @@ exposeEvents(metrics, "dns_client_events_total", "The connection to dns itself",
 exposeEvents(metrics, "status_reporter_events_total", "What was sent to report", reporter.counts);
 exposeEvents(metrics, "report_client_events_total", "The connection to report itself", reportClient.counters);
 exposeEvents(metrics, "resolver_answers_total", "DNS queries, by how they came and what came of them", resolver.counts);
-exposeEvents(metrics, "resolver_limited_total", "DNS queries over UDP beyond the rate", resolverServer.rate.counts);
+exposeEvents(metrics, "resolver_limited_total", "DNS queries over UDP beyond the rate", answerRate.counts);
+exposeEvents(
+  metrics,
+  "resolver_overload_total",
+  "DNS queries over UDP beyond those that may wait",
+  resolverServer.overload,
+);
 exposeEvents(metrics, "resolver_udp_total", "Datagrams of the DNS port", resolverServer.udp);
 exposeEvents(metrics, "resolver_tcp_total", "Connections to the DNS port", resolverServer.tcp);
 metrics.gaugeFrom("resolver_tcp_connections", "Open connections to the DNS port", () => resolverServer.connections());

@@ -3,29 +3,34 @@
 import { listenPrefixed, type PrefixedCounters, type PrefixedServer } from "../net/prefixed-server.ts";
 import { bindUdp, type UdpCounters, type UdpSocket } from "../net/udp-socket.ts";
 import type { Resolver } from "./resolver.ts";
-import { ResponseRate } from "./response-rate.ts";
+import type { ResponseRate } from "./response-rate.ts";
 
 export interface ResolverServerOptions {
   readonly hostname: string;
   /** 0: any one that is free for both. */
   readonly port: number;
-  readonly receiveBufferBytes: number;
   readonly resolver: Resolver;
-  readonly answersPerSecond: () => number;
+  /** How many UDP answers an address may get. */
+  readonly rate: Pick<ResponseRate, "judge">;
   readonly nowMs: () => number;
   readonly onError: (message: string) => void;
 }
 
 export interface ResolverServer {
   readonly port: number;
-  readonly rate: ResponseRate;
+  /** Queries over UDP that found too many others waiting for their answers. */
+  readonly overload: { readonly dropped: number };
   readonly udp: Readonly<UdpCounters>;
   readonly tcp: Readonly<PrefixedCounters>;
   connections(): number;
   stop(): void;
 }
 
-const MAX_CONNECTIONS = 512;
+/** A burst of a thousand queries. More would keep this thread from its timers for longer than askers wait. */
+const RECEIVE_BUFFER_BYTES = 1_048_576;
+/** Well below what shards take from this thread: HTTP callers are to have room beside any flood of these. */
+const MAX_UNANSWERED_UDP = 4096;
+const MAX_CONNECTIONS = 256;
 /** No real query is longer. */
 const MAX_QUERY_BYTES = 4096;
 /** Queries of one connection that may wait for their answers. */
@@ -36,15 +41,16 @@ const PORT_ATTEMPTS = 10;
 
 /** @throws Error when the address cannot be bound */
 export async function serveResolver(options: ResolverServerOptions): Promise<ResolverServer> {
-  const { hostname, resolver, nowMs, onError } = options;
-  const rate = new ResponseRate(options.answersPerSecond);
+  const { hostname, resolver, rate, nowMs, onError } = options;
+  const overload = { dropped: 0 };
+  let unanswered = 0;
   const failed = (error: unknown): void => onError(`resolver: ${String(error)}`);
 
   const bind = (): Promise<UdpSocket> =>
     bindUdp({
       hostname,
       port: options.port,
-      receiveBufferBytes: options.receiveBufferBytes,
+      receiveBufferBytes: RECEIVE_BUFFER_BYTES,
       onDatagram(datagram, port, address) {
         const verdict = rate.judge(address, nowMs());
         if (verdict === "drop") return;
@@ -52,7 +58,16 @@ export async function serveResolver(options: ResolverServerOptions): Promise<Res
           if (bytes !== undefined) udp.queueReply(bytes, bytes.length, port, address);
         };
         if (verdict === "use-tcp") reply(resolver.askAgainOverTcp(datagram));
-        else resolver.answer(datagram, "udp").then(reply, failed);
+        else if (unanswered >= MAX_UNANSWERED_UDP) overload.dropped++;
+        else {
+          unanswered++;
+          resolver
+            .answer(datagram, "udp")
+            .then(reply, failed)
+            .finally(() => {
+              unanswered--;
+            });
+        }
       },
       onError: failed,
     });
@@ -83,7 +98,7 @@ export async function serveResolver(options: ResolverServerOptions): Promise<Res
   const listener = tcp;
   return {
     port: udp.port,
-    rate,
+    overload,
     udp: udp.counters,
     tcp: listener.counters,
     connections: () => listener.connections,
