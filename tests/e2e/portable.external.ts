@@ -55,12 +55,12 @@ async function serve(runtime: readonly string[], name: string): Promise<Served> 
   let output = "";
   for await (const chunk of child.stdout) {
     output += decoder.decode(chunk);
-    const port = /^port (\d+)$/m.exec(output)?.[1];
+    const [, port, pid] = /^port (\d+) pid (\d+)$/m.exec(output) ?? [];
     if (port === undefined) continue;
     return {
       url: `http://127.0.0.1:${port}`,
       async stop() {
-        child.kill();
+        process.kill(Number(pid), "SIGTERM");
         await child.exited;
       },
     };

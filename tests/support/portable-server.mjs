@@ -1,5 +1,6 @@
 // Serves a bundled fetch handler on the runtime it is started with: Node's own http server, or Deno's. Run as a process
-// by the tests: `<runtime> portable-server.mjs <bundle>`; prints its port.
+// by the tests: `<runtime> portable-server.mjs <bundle>`; prints its port and its process id, because a runtime from a
+// package is started through a wrapper that does not pass signals on.
 import process from "node:process";
 import { pathToFileURL } from "node:url";
 
@@ -8,7 +9,11 @@ const handler = await createHandler(process.env);
 
 if (globalThis.Deno !== undefined) {
   globalThis.Deno.serve(
-    { hostname: "127.0.0.1", port: 0, onListen: ({ port }) => process.stdout.write(`port ${port}\n`) },
+    {
+      hostname: "127.0.0.1",
+      port: 0,
+      onListen: ({ port }) => process.stdout.write(`port ${port} pid ${process.pid}\n`),
+    },
     handler.fetch,
   );
 } else {
@@ -32,5 +37,5 @@ if (globalThis.Deno !== undefined) {
         .on("error", () => {})
         .pipe(outgoing);
   });
-  server.listen(0, "127.0.0.1", () => process.stdout.write(`port ${server.address().port}\n`));
+  server.listen(0, "127.0.0.1", () => process.stdout.write(`port ${server.address().port} pid ${process.pid}\n`));
 }
