@@ -1,5 +1,6 @@
 // What a shard counts about itself, in shared memory: the shard adds, the main thread reads when metrics are asked for.
 // Doubles, because a 32-bit count of datagrams wraps within half a day.
+import type { PickResult } from "../core/balancer.ts";
 
 /** Append only; the position is the place in the shared array. */
 export const SHARD_COUNTERS = [
@@ -52,4 +53,16 @@ export class ShardCounters {
 /** Place of a counter, looked up once at module load so that counting is one array write. */
 export function counterIndex(counter: ShardCounter): number {
   return SHARD_COUNTERS.indexOf(counter);
+}
+
+const OF_PICK: Readonly<Record<PickResult["kind"], number>> = {
+  host: counterIndex("picks"),
+  shedding: counterIndex("shed"),
+  resolving: counterIndex("resolving"),
+  unknown: counterIndex("unknown_module"),
+};
+
+/** Where a pick is counted, by what came of it. */
+export function pickCounter(picked: PickResult): number {
+  return OF_PICK[picked.kind];
 }

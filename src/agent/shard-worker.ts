@@ -6,7 +6,7 @@ import { RESOLVING } from "../core/balancer.ts";
 import { CallStatistics } from "../core/call-statistics.ts";
 import { bindUdp, type UdpSocket } from "../net/udp-socket.ts";
 import { Shard } from "./shard.ts";
-import { counterIndex, ShardCounters } from "./shard-counters.ts";
+import { counterIndex, pickCounter, ShardCounters } from "./shard-counters.ts";
 import { ShardModules } from "./shard-modules.ts";
 import { type PeerPort, ShardPeers } from "./shard-peers.ts";
 import type { FromShard, PickAnswer, ShardStart, ToShard } from "./shard-protocol.ts";
@@ -161,8 +161,7 @@ class ShardWorker {
     const answer = (atMs: number, mayWait: boolean): boolean => {
       const picked = this.#modules.pick(modid, cmdid, keyHash, atMs);
       if (picked === RESOLVING && mayWait) return false;
-      const counter = "port" in picked ? PICKS : picked === RESOLVING ? RESOLVING_ANSWERS : undefined;
-      if (counter !== undefined) this.#counters.values[counter]! += 1;
+      this.#counters.values[pickCounter(picked)]! += 1;
       const result: PickAnswer =
         "port" in picked
           ? { outcome: "host", ip: picked.ip, port: picked.port }

@@ -3,7 +3,7 @@
 // answered through the socket it came in by, because clients connect their sockets and take answers from one port only.
 //
 // Nothing here knows a socket, a worker or a clock. Per datagram it allocates nothing while the module is known.
-import { RESOLVING, SHEDDING, UNKNOWN } from "../core/balancer.ts";
+import { RESOLVING, SHEDDING } from "../core/balancer.ts";
 import { hashBytes } from "../core/hash.ts";
 import { shardOf } from "../core/shard-map.ts";
 import {
@@ -29,7 +29,7 @@ import {
 import { decodeReportRequest, makeReportRequest } from "../wire/report-codec.ts";
 import { RESULT_NO_MODULE, RESULT_OVERLOAD } from "../wire/result-code.ts";
 import { decodeGetRouteRequest, encodeGetRouteResponse, makeGetRouteRequest } from "../wire/route-codec.ts";
-import { counterIndex, type ShardCounters } from "./shard-counters.ts";
+import { counterIndex, pickCounter, type ShardCounters } from "./shard-counters.ts";
 import type { ShardModules } from "./shard-modules.ts";
 
 /** Where an answer goes: the socket of this shard, or back to the shard that handed the request on. */
@@ -42,10 +42,6 @@ export interface ReplySink {
 export type Forward = (shard: number, datagram: Uint8Array, port: number, address: string) => void;
 
 const DATAGRAMS = counterIndex("datagrams");
-const PICKS = counterIndex("picks");
-const SHED = counterIndex("shed");
-const UNKNOWN_MODULE = counterIndex("unknown_module");
-const RESOLVING_ANSWERS = counterIndex("resolving");
 const REPORTS = counterIndex("reports");
 const STRANGERS = counterIndex("reports_of_strangers");
 const ROUTE_REQUESTS = counterIndex("route_requests");
@@ -127,13 +123,12 @@ export class Shard {
   ): boolean {
     const out = this.#out;
     const picked = this.modules.pick(modid, cmdid, keyHash, nowMs);
+    if (picked === RESOLVING && mayWait) return false;
+    this.#counters[pickCounter(picked)]! += 1;
     let end: number;
     if ("port" in picked) {
-      this.#counters[PICKS]! += 1;
       end = encodeGetHostSuccess(out, HEADER_BYTES, seq, modid, cmdid, picked.ip, picked.port);
     } else {
-      if (picked === RESOLVING && mayWait) return false;
-      this.#counters[picked === SHEDDING ? SHED : picked === UNKNOWN ? UNKNOWN_MODULE : RESOLVING_ANSWERS]! += 1;
       const retcode = picked === SHEDDING ? RESULT_OVERLOAD : RESULT_NO_MODULE;
       end = encodeGetHostFailure(out, HEADER_BYTES, seq, modid, cmdid, retcode);
     }

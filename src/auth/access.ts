@@ -10,6 +10,7 @@ export interface Principal {
   readonly role: TokenRecord["role"];
 }
 
+const LOOPBACK = /^(127(\.\d{1,3}){3}|localhost|::1)$/;
 const CACHE_MS = 5000;
 const ADMIN_TOKEN_ID = "admin";
 
@@ -51,6 +52,11 @@ export async function createFirstAdminToken(tokens: TokenStore, nowMs: number): 
     createdAtMs: nowMs,
   });
   return made ? token : undefined;
+}
+
+/** What `auth.anonymous_read` comes to: "auto" allows it while only this machine can reach the HTTP server. */
+export function readsNeedNoToken(anonymousRead: "auto" | boolean, httpHost: string): boolean {
+  return anonymousRead === "auto" ? LOOPBACK.test(httpHost) : anonymousRead;
 }
 
 export class Access {

@@ -6,6 +6,7 @@ import { systemClock } from "../platform/clock.ts";
 import { type Environment, resolveConfig } from "../platform/config-values.ts";
 import { createLog } from "../platform/log-output.ts";
 import { createMetrics } from "../platform/metrics.ts";
+import { databaseOptions } from "../store/database.ts";
 import { openPortableDatabase } from "../store/portable.ts";
 import { makeApp } from "./app.ts";
 import { dnsConfig } from "./config.ts";
@@ -30,11 +31,7 @@ export async function createHandler(env: Environment): Promise<FetchHandler> {
   if (!resolved.ok) throw new Error(resolved.message);
   const { config } = resolved;
   const log = createLog({ process: "dns", ...config.log });
-  const database = await openPortableDatabase(config.database.url, {
-    connections: config.database.pool_size,
-    connectTimeoutMs: config.database.connect_timeout_ms,
-    queryTimeoutMs: config.database.query_timeout_ms,
-  });
+  const database = await openPortableDatabase(config.database.url, databaseOptions(config.database));
   const watch = new RouteWatch(MAX_WATCHES);
   const routes = new RouteService({
     store: database.routes,

@@ -2,7 +2,7 @@
 //
 // It listens before the database is reached and keeps trying: requests of agents are kept until the routes are loaded,
 // HTTP reads get 503 meanwhile, and an orchestrator sees why in /readyz.
-import { Access, createFirstAdminToken } from "../auth/access.ts";
+import { Access, createFirstAdminToken, readsNeedNoToken } from "../auth/access.ts";
 import { listenTcp } from "../net/tcp-server.ts";
 import { systemClock } from "../platform/clock.ts";
 import { watchConfig } from "../platform/config-watch.ts";
@@ -13,6 +13,7 @@ import { startProcess } from "../platform/process-start.ts";
 import { databaseUrl } from "../platform/project-paths.ts";
 import { startOrExit } from "../platform/start-or-exit.ts";
 import { version } from "../platform/version.ts";
+import { databaseOptions } from "../store/database.ts";
 import { openDatabase } from "../store/open.ts";
 import { openWhenReachable } from "../store/opening.ts";
 import { makeApp } from "./app.ts";
@@ -30,13 +31,7 @@ const { loaded, log, metrics, shutdown, ...started } = startProcess(dnsConfig);
 let { config } = started;
 const clock = systemClock;
 
-const database = await startOrExit("dns", () =>
-  openDatabase(databaseUrl(config), {
-    connections: config.database.pool_size,
-    connectTimeoutMs: config.database.connect_timeout_ms,
-    queryTimeoutMs: config.database.query_timeout_ms,
-  }),
-);
+const database = await startOrExit("dns", () => openDatabase(databaseUrl(config), databaseOptions(config.database)));
 shutdown.onShutdown("database", () => database.close());
 
 const replica = new RouteReplica();
@@ -78,13 +73,12 @@ const tcp = await startOrExit("dns", () =>
 shutdown.onShutdown("tcp", () => tcp.stop());
 
 const access = new Access(database.tokens, config.auth.admin_token, clock);
-const loopback = /^(127\.|localhost$|::1$)/.test(config.http.host);
 const app = makeApp({
   routes,
   watch,
   store: database.routes,
   access,
-  anonymousRead: () => (config.auth.anonymous_read === "auto" ? loopback : config.auth.anonymous_read),
+  anonymousRead: () => readsNeedNoToken(config.auth.anonymous_read, config.http.host),
   agents: () => push.agents(),
   log: log.with({ component: "http" }),
   metrics,

@@ -5,6 +5,7 @@ import { systemClock } from "../platform/clock.ts";
 import { type Environment, resolveConfig } from "../platform/config-values.ts";
 import { createLog } from "../platform/log-output.ts";
 import { createMetrics } from "../platform/metrics.ts";
+import { databaseOptions } from "../store/database.ts";
 import { openPortableDatabase } from "../store/portable.ts";
 import { makeApp } from "./app.ts";
 import { reportConfig } from "./config.ts";
@@ -27,11 +28,7 @@ export async function createHandler(env: Environment): Promise<FetchHandler> {
   if (!resolved.ok) throw new Error(resolved.message);
   const { config } = resolved;
   const log = createLog({ process: "report", ...config.log });
-  const database = await openPortableDatabase(config.database.url, {
-    connections: config.database.pool_size,
-    connectTimeoutMs: config.database.connect_timeout_ms,
-    queryTimeoutMs: config.database.query_timeout_ms,
-  });
+  const database = await openPortableDatabase(config.database.url, databaseOptions(config.database));
   const intake = new Intake({
     store: database.reports,
     clock: systemClock,

@@ -1,5 +1,5 @@
 // The report service as a process: agents' statistics over TCP and HTTP in, the database behind.
-import { Access } from "../auth/access.ts";
+import { Access, readsNeedNoToken } from "../auth/access.ts";
 import { listenTcp } from "../net/tcp-server.ts";
 import { systemClock } from "../platform/clock.ts";
 import { watchConfig } from "../platform/config-watch.ts";
@@ -10,6 +10,7 @@ import { startProcess } from "../platform/process-start.ts";
 import { databaseUrl } from "../platform/project-paths.ts";
 import { startOrExit } from "../platform/start-or-exit.ts";
 import { version } from "../platform/version.ts";
+import { databaseOptions } from "../store/database.ts";
 import { openDatabase } from "../store/open.ts";
 import { openWhenReachable } from "../store/opening.ts";
 import { makeApp } from "./app.ts";
@@ -29,13 +30,7 @@ const { loaded, log, metrics, shutdown, ...started } = startProcess(reportConfig
 let { config } = started;
 const clock = systemClock;
 
-const database = await startOrExit("report", () =>
-  openDatabase(databaseUrl(config), {
-    connections: config.database.pool_size,
-    connectTimeoutMs: config.database.connect_timeout_ms,
-    queryTimeoutMs: config.database.query_timeout_ms,
-  }),
-);
+const database = await startOrExit("report", () => openDatabase(databaseUrl(config), databaseOptions(config.database)));
 shutdown.onShutdown("database", () => database.close());
 
 const intake = new Intake({
@@ -73,14 +68,12 @@ const resuming = setInterval(() => frames.tick(), 200);
 shutdown.onShutdown("resuming", () => clearInterval(resuming));
 
 const access = new Access(database.tokens, config.auth.admin_token, clock);
-const loopback = /^(127\.|localhost$|::1$)/.test(config.http.host);
 let migrated = false;
 const app = makeApp({
   store: database.reports,
   intake,
   admitReader: async (authorization) => {
-    const anonymous = config.auth.anonymous_read === "auto" ? loopback : config.auth.anonymous_read;
-    if (!anonymous) await access.require(authorization);
+    if (!readsNeedNoToken(config.auth.anonymous_read, config.http.host)) await access.require(authorization);
   },
   log: log.with({ component: "http" }),
   metrics,

@@ -27,3 +27,16 @@ export interface DatabaseOptions {
   /** The wall clock in milliseconds, for when an agent was last heard of. */
   readonly now?: () => number;
 }
+
+/** From the [database] section as dns and report have it. */
+export function databaseOptions(section: {
+  readonly pool_size: number;
+  readonly connect_timeout_ms: number;
+  readonly query_timeout_ms: number;
+}): DatabaseOptions {
+  return {
+    connections: section.pool_size,
+    connectTimeoutMs: section.connect_timeout_ms,
+    queryTimeoutMs: section.query_timeout_ms,
+  };
+}

@@ -205,3 +205,15 @@ test("a pool that was stopped has closed its ports, and what was counted stays r
   again.close();
   expect(rig.totals(1, 1)).toEqual({ succ: 1, err: 0 });
 });
+
+test("picks over HTTP are counted by what came of them, as those over UDP are", async () => {
+  const rig = new Rig({ shards: 1 });
+  rig.answer = (modid) => (modid === 2 ? route(2, 1) : undefined);
+  await rig.pool.start();
+  rig.put(route(1, 1, 7));
+  expect(await rig.pool.pick(1, 1, 0)).toMatchObject({ outcome: "host" });
+  expect(await rig.pool.pick(2, 1, 0)).toEqual({ outcome: "unknown" });
+  expect(await rig.pool.pick(3, 1, 0)).toEqual({ outcome: "resolving" });
+  const { counters } = rig.pool.states()[0]!;
+  expect([counters.read("picks"), counters.read("unknown_module"), counters.read("resolving")]).toEqual([1, 1, 1]);
+});
