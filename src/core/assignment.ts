@@ -22,6 +22,8 @@ export interface Host extends Endpoint {
   readonly weight: number;
   readonly zone: string;
   readonly state: HostState;
+  /** It is there because of a lease and leaves with the last one. Absent: an operator entered it. */
+  readonly leased?: true;
 }
 
 /** A module's hosts at a revision. Frozen; hosts sorted by endpoint, each endpoint once. */
@@ -37,6 +39,7 @@ export function makeHost(ip: number, port: number, options: Partial<Omit<Host, "
     weight: options.weight ?? DEFAULT_WEIGHT,
     zone: options.zone ?? "",
     state: options.state ?? "up",
+    ...(options.leased === true ? { leased: true } : {}),
   };
 }
 
@@ -55,7 +58,14 @@ export function normalizeHosts(hosts: Iterable<Host>): readonly Host[] {
 }
 
 export function sameHost(a: Host, b: Host): boolean {
-  return a.ip === b.ip && a.port === b.port && a.weight === b.weight && a.zone === b.zone && a.state === b.state;
+  return (
+    a.ip === b.ip &&
+    a.port === b.port &&
+    a.weight === b.weight &&
+    a.zone === b.zone &&
+    a.state === b.state &&
+    a.leased === b.leased
+  );
 }
 
 /** Equal hosts in the same order. */

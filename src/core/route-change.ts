@@ -20,6 +20,11 @@ import { hasChoice, sameChoice } from "./policy-choice.ts";
 export interface RouteRecord extends Assignment {
   readonly name: string;
   readonly policy: PolicyChoice;
+  /**
+   * Hosts the route had before so many of the whole table vanished at once by plain SQL that nobody may have meant it;
+   * agents keep what they have. Absent: what the route says is meant.
+   */
+  readonly vanishedFrom?: number;
 }
 
 /** Lars names modids and cmdids apart (ModIDConfig, CmdIDConfig). */
@@ -95,6 +100,8 @@ export interface RouteEdit extends ModuleKey {
   readonly policy: PolicyChoice;
   readonly hosts: readonly Host[];
   readonly diff: HostDiff;
+  /** As of RouteRecord. */
+  readonly vanishedFrom?: number;
 }
 
 export interface NameEdit extends NameContent {
@@ -168,6 +175,13 @@ function editNames(view: RouteView, names: Iterable<NameContent>): NameEdit[] {
   return edits;
 }
 
+/** A whole host list does not say which of its hosts are leased: those that were still are. */
+function keepLeased(before: RouteRecord | undefined, hosts: readonly Host[]): readonly Host[] {
+  const leased = new Set((before?.hosts ?? []).filter((host) => host.leased === true).map(hostKey));
+  if (leased.size === 0) return hosts;
+  return hosts.map((host) => (leased.has(hostKey(host)) && host.leased !== true ? { ...host, leased: true } : host));
+}
+
 function planImport(view: RouteView, change: Extract<RouteChange, { action: "import" | "adopt" }>): Plan {
   const wanted = new ModuleMap<RouteContent>();
   for (const route of change.routes) {
@@ -189,7 +203,8 @@ function planImport(view: RouteView, change: Extract<RouteChange, { action: "imp
   const names = [...change.names];
   const routes: RouteEdit[] = [];
   for (const route of wanted.values()) {
-    const edit = editRoute(view, route, normalizeHosts(route.hosts), route.name, route.policy);
+    const hosts = keepLeased(view.route(route.modid, route.cmdid), normalizeHosts(route.hosts));
+    const edit = editRoute(view, route, hosts, route.name, route.policy);
     if (edit !== undefined) routes.push(edit);
   }
   if (change.action === "import" && change.replace) {
@@ -238,7 +253,7 @@ function planRouteChange(
     }
   }
   if (change.action === "put-route") {
-    return planOne(view, change, normalizeHosts(change.hosts), change.name, change.policy);
+    return planOne(view, change, keepLeased(route, normalizeHosts(change.hosts)), change.name, change.policy);
   }
   if (change.action === "add-host") {
     const hosts = route?.hosts ?? [];

@@ -330,13 +330,14 @@ class BatchWriter {
     this.#revision = revision;
     this.staged.stage({
       revision,
-      routes: plan.routes.map(({ modid, cmdid, name, policy, hosts }) => ({
+      routes: plan.routes.map(({ modid, cmdid, name, policy, hosts, vanishedFrom }) => ({
         modid,
         cmdid,
         revision,
         name,
         policy,
         hosts,
+        ...(vanishedFrom === undefined ? {} : { vanishedFrom }),
       })),
       names: plan.names.map(({ scope, id, name }) => ({ scope, id, name, revision })),
     });

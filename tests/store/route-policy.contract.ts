@@ -107,8 +107,9 @@ export function routePolicyContract(name: string, make: MakeDatabase): void {
       const { database, store, routes } = await fresh();
       await commit(routes, { action: "put-route", modid: 1, cmdid: 1, hosts: [host(1)] });
       for (const column of missing) await database.sql(`ALTER TABLE lars_route DROP COLUMN ${column}`);
-      const last = await scalar(database, "SELECT MAX(created_at) FROM __drizzle_migrations");
-      await database.sql(`DELETE FROM __drizzle_migrations WHERE created_at = ${String(last)}`);
+      const before = "SELECT created_at FROM __drizzle_migrations ORDER BY created_at LIMIT 1 OFFSET 1";
+      const last = await scalar(database, before);
+      await database.sql(`DELETE FROM __drizzle_migrations WHERE created_at > ${String(last)}`);
       await store.migrate();
       expect((await readAll(routes)).route(1, 1)).toMatchObject({ policy: NO_CHOICE, hosts: [host(1)] });
       const policy: PolicyChoice = { name: "random", parameters: {} };

@@ -23,7 +23,7 @@ const json = customType<{ data: string }>({
   dataType: () => "mediumtext CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
 });
 
-const uint = () => int({ unsigned: true });
+const uint = (name?: string) => (name === undefined ? int({ unsigned: true }) : int(name, { unsigned: true }));
 const ubigint = (name?: string) =>
   name === undefined ? bigint({ mode: "number", unsigned: true }) : bigint(name, { mode: "number", unsigned: true });
 
@@ -107,6 +107,8 @@ export const larsRoute = mysqlTable(
     policy: text(32).notNull().default(""),
     /** JSON: parameter name -> number. */
     policyParameters: text(2048, "policy_parameters").notNull().default(""),
+    /** Above 0: hosts the route had before so many vanished at once by plain SQL that nobody may have meant it. */
+    vanishedFrom: uint("vanished_from").notNull().default(0),
   },
   (t) => [primaryKey({ columns: [t.modid, t.cmdid] }), index("lars_route_revision").on(t.revision)],
 );
@@ -121,6 +123,8 @@ export const larsHost = mysqlTable(
     weight: uint().notNull(),
     zone: text(64).notNull(),
     state: text(8).notNull(),
+    /** 1: it is there because of a lease and goes with the last one. */
+    leased: tinyint().notNull().default(0),
   },
   (t) => [primaryKey({ columns: [t.modid, t.cmdid, t.ip, t.port] })],
 );
@@ -151,6 +155,41 @@ export const larsToken = mysqlTable("lars_token", {
   role: text(16).notNull(),
   sha256: text(64).notNull(),
   createdAtMs: ubigint("created_at_ms").notNull(),
+  /** Comma-separated "modid.cmdid" or "modid.*": what a registrar's token is limited to. */
+  modules: text(2048).notNull().default(""),
+  lastUsedMs: ubigint("last_used_ms").notNull().default(0),
+});
+
+/** Who registered which host until when. `expires_ms` is a time of the lease clock. */
+export const larsRegistration = mysqlTable(
+  "lars_registration",
+  {
+    id: text(255).primaryKey(),
+    modid: uint().notNull(),
+    cmdid: uint().notNull(),
+    ip: uint().notNull(),
+    port: uint().notNull(),
+    weight: uint().notNull(),
+    zone: text(64).notNull(),
+    state: text(8).notNull(),
+    ttlMs: ubigint("ttl_ms").notNull(),
+    expiresMs: ubigint("expires_ms").notNull(),
+    registeredAtMs: ubigint("registered_at_ms").notNull(),
+    who: text(255).notNull(),
+  },
+  (t) => [
+    index("lars_registration_endpoint").on(t.modid, t.cmdid, t.ip, t.port),
+    index("lars_registration_expires").on(t.expiresMs),
+  ],
+);
+
+/** One row, id 1: the time that leases run by. It passes only while some dns instance serves. */
+export const larsLeaseClock = mysqlTable("lars_lease_clock", {
+  id: uint().primaryKey(),
+  clockMs: ubigint("clock_ms").notNull().default(0),
+  /** Counts the advances, so that only one instance makes each. */
+  tick: ubigint().notNull().default(0),
+  owner: text(64).notNull().default(""),
 });
 
 export const larsAgentInstance = mysqlTable(

@@ -122,11 +122,13 @@ async function differingRoutes(session: SqlSession, keys: readonly ModuleKey[]):
       else hosts.push(host);
     }
   }
+  // RouteData does not know leases: a leased host that is there as it should be is no difference.
   const ours = await readHosts(session, keys);
+  const unleased = (hosts: readonly Host[]) => hosts.map(({ leased: _, ...host }) => host);
   const routes: RouteContent[] = [];
   for (const [{ modid, cmdid }, rows] of theirs.entries()) {
     const hosts = normalizeHosts(rows);
-    if (!isEmptyDiff(diffHosts(ours.get(modid, cmdid) ?? [], hosts))) routes.push({ modid, cmdid, hosts });
+    if (!isEmptyDiff(diffHosts(unleased(ours.get(modid, cmdid) ?? []), hosts))) routes.push({ modid, cmdid, hosts });
   }
   return [routes, badRows];
 }

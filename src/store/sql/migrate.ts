@@ -55,5 +55,7 @@ export async function runMigrations(
     );
   }
   await runStatement(session, `${dialect.insertIgnore} INTO RouteVersion (id, version) VALUES (1, 0)`, options);
-  await runStatement(session, `${dialect.insertIgnore} INTO lars_state (id) VALUES (1)`, options);
+  for (const table of ["lars_state", "lars_lease_clock"]) {
+    await runStatement(session, `${dialect.insertIgnore} INTO ${table} (id) VALUES (1)`, options);
+  }
 }

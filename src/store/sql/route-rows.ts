@@ -14,11 +14,28 @@ const PAGE = 20_000;
 /** Beyond so many modules the whole table is read in pages instead of module by module. */
 export const MANY_MODULES = 2_000;
 
-type RouteRow = [modid: number, cmdid: number, name: string, revision: number, policy: string, parameters: string];
-type HostRow = [modid: number, cmdid: number, ip: number, port: number, weight: number, zone: string, state: string];
+type RouteRow = [
+  modid: number,
+  cmdid: number,
+  name: string,
+  revision: number,
+  policy: string,
+  parameters: string,
+  vanishedFrom: number,
+];
+type HostRow = [
+  modid: number,
+  cmdid: number,
+  ip: number,
+  port: number,
+  weight: number,
+  zone: string,
+  state: string,
+  leased: number,
+];
 
 async function readRoutes(session: SqlSession, revision: number): Promise<RouteRow[]> {
-  const columns = "SELECT modid, cmdid, name, revision, policy, policy_parameters FROM lars_route";
+  const columns = "SELECT modid, cmdid, name, revision, policy, policy_parameters, vanished_from FROM lars_route";
   if (revision > 0) return session.rows<RouteRow>(`${columns} WHERE revision > ?`, [revision]);
   const all: RouteRow[] = [];
   let after = "";
@@ -32,8 +49,9 @@ async function readRoutes(session: SqlSession, revision: number): Promise<RouteR
 }
 
 function addHosts(map: ModuleMap<Host[]>, rows: readonly HostRow[]): void {
-  for (const [modid, cmdid, ip, port, weight, zone, state] of rows) {
-    map.get(modid | 0, cmdid | 0)?.push({ ip: ip | 0, port, weight, zone, state: state as HostState });
+  for (const [modid, cmdid, ip, port, weight, zone, state, leased] of rows) {
+    const host = { ip: ip | 0, port, weight, zone, state: state as HostState };
+    map.get(modid | 0, cmdid | 0)?.push(leased === 0 ? host : { ...host, leased: true });
   }
 }
 
@@ -41,7 +59,7 @@ function addHosts(map: ModuleMap<Host[]>, rows: readonly HostRow[]): void {
 export async function readHosts(session: SqlSession, keys: readonly ModuleKey[]): Promise<ModuleMap<Host[]>> {
   const map = new ModuleMap<Host[]>();
   for (const { modid, cmdid } of keys) map.set(modid, cmdid, []);
-  const columns = "SELECT modid, cmdid, ip, port, weight, zone, state FROM lars_host";
+  const columns = "SELECT modid, cmdid, ip, port, weight, zone, state, leased FROM lars_host";
   const order = "ORDER BY modid, cmdid, ip, port";
   if (keys.length <= MANY_MODULES) {
     for (const part of chunks(keys, MAX_TERMS)) {
@@ -69,13 +87,14 @@ export async function readDelta(session: SqlSession, revision: number): Promise<
   const routeRows = await readRoutes(session, revision);
   const keys = routeRows.map(([modid, cmdid]) => ({ modid: modid | 0, cmdid: cmdid | 0 }));
   const hosts = await readHosts(session, keys);
-  const routes: RouteRecord[] = routeRows.map(([modid, cmdid, name, routeRevision, policy, parameters]) => ({
+  const routes: RouteRecord[] = routeRows.map(([modid, cmdid, name, routeRevision, policy, parameters, vanishedFrom]) => ({
     modid: modid | 0,
     cmdid: cmdid | 0,
     name,
     policy: policyOfColumns(policy, parameters),
     revision: routeRevision,
     hosts: Object.freeze(hosts.get(modid | 0, cmdid | 0) ?? []),
+    ...(vanishedFrom === 0 ? {} : { vanishedFrom }),
   }));
   const nameRows = await session.rows<[NameScope, number, string, number]>(
     "SELECT scope, id, name, revision FROM lars_name WHERE revision > ? ORDER BY scope, id",

@@ -42,16 +42,32 @@ export async function writeRoutes(
 ): Promise<void> {
   await insertRows(
     session,
-    "INSERT INTO lars_route (modid, cmdid, name, revision, policy, policy_parameters)",
-    edits.map(({ modid, cmdid, name, policy }) => [modid >>> 0, cmdid >>> 0, name, revision, ...policyColumns(policy)]),
-    dialect.onConflict(["modid", "cmdid"], { name: "set", revision: "set", policy: "set", policy_parameters: "set" }),
+    "INSERT INTO lars_route (modid, cmdid, name, revision, policy, policy_parameters, vanished_from)",
+    edits.map(({ modid, cmdid, name, policy, vanishedFrom = 0 }) => [
+      modid >>> 0,
+      cmdid >>> 0,
+      name,
+      revision,
+      ...policyColumns(policy),
+      vanishedFrom,
+    ]),
+    dialect.onConflict(["modid", "cmdid"], {
+      name: "set",
+      revision: "set",
+      policy: "set",
+      policy_parameters: "set",
+      vanished_from: "set",
+    }),
   );
   await deleteHosts(session, "lars_host", collect(edits, "removed"));
   await insertRows(
     session,
-    "INSERT INTO lars_host (modid, cmdid, ip, port, weight, zone, state)",
-    [...collect(edits, "changed"), ...collect(edits, "added")].map(hostValues),
-    dialect.onConflict(["modid", "cmdid", "ip", "port"], { weight: "set", zone: "set", state: "set" }),
+    "INSERT INTO lars_host (modid, cmdid, ip, port, weight, zone, state, leased)",
+    [...collect(edits, "changed"), ...collect(edits, "added")].map((host) => [
+      ...hostValues(host),
+      host.leased === true ? 1 : 0,
+    ]),
+    dialect.onConflict(["modid", "cmdid", "ip", "port"], { weight: "set", zone: "set", state: "set", leased: "set" }),
   );
 }
 

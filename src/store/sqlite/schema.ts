@@ -72,6 +72,7 @@ export const larsRoute = sqliteTable(
     revision: uint(),
     policy: text().notNull().default(""),
     policyParameters: text("policy_parameters").notNull().default(""),
+    vanishedFrom: integer("vanished_from").notNull().default(0),
   },
   (t) => [primaryKey({ columns: [t.modid, t.cmdid] }), index("lars_route_revision").on(t.revision)],
 );
@@ -86,6 +87,7 @@ export const larsHost = sqliteTable(
     weight: uint(),
     zone: text().notNull(),
     state: text().notNull(),
+    leased: integer().notNull().default(0),
   },
   (t) => [primaryKey({ columns: [t.modid, t.cmdid, t.ip, t.port] })],
 );
@@ -116,6 +118,37 @@ export const larsToken = sqliteTable("lars_token", {
   role: text().notNull(),
   sha256: text().notNull(),
   createdAtMs: integer("created_at_ms").notNull(),
+  modules: text().notNull().default(""),
+  lastUsedMs: integer("last_used_ms").notNull().default(0),
+});
+
+export const larsRegistration = sqliteTable(
+  "lars_registration",
+  {
+    id: text().primaryKey(),
+    modid: uint(),
+    cmdid: uint(),
+    ip: uint(),
+    port: uint(),
+    weight: uint(),
+    zone: text().notNull(),
+    state: text().notNull(),
+    ttlMs: integer("ttl_ms").notNull(),
+    expiresMs: integer("expires_ms").notNull(),
+    registeredAtMs: integer("registered_at_ms").notNull(),
+    who: text().notNull(),
+  },
+  (t) => [
+    index("lars_registration_endpoint").on(t.modid, t.cmdid, t.ip, t.port),
+    index("lars_registration_expires").on(t.expiresMs),
+  ],
+);
+
+export const larsLeaseClock = sqliteTable("lars_lease_clock", {
+  id: integer().primaryKey(),
+  clockMs: integer("clock_ms").notNull().default(0),
+  tick: integer().notNull().default(0),
+  owner: text().notNull().default(""),
 });
 
 export const larsAgentInstance = sqliteTable(
@@ -153,6 +186,8 @@ type Tables = {
   larsChange: typeof larsChange;
   larsChangeItem: typeof larsChangeItem;
   larsToken: typeof larsToken;
+  larsRegistration: typeof larsRegistration;
+  larsLeaseClock: typeof larsLeaseClock;
   larsAgentInstance: typeof larsAgentInstance;
   larsCallCursor: typeof larsCallCursor;
 };

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lars.proto.
  */
 export const file_lars: GenFile = /*@__PURE__*/
-  fileDesc("CgpsYXJzLnByb3RvEgRsYXJzIkIKCEhvc3RJbmZvEgoKAmlwGAEgASgFEgwKBHBvcnQYAiABKAUSDgoGd2VpZ2h0GBAgASgNEgwKBHpvbmUYESABKAkiLwoPR2V0Um91dGVSZXF1ZXN0Eg0KBW1vZGlkGAEgASgFEg0KBWNtZGlkGAIgASgFIocBCgxQb2xpY3lDaG9pY2USDAoEbmFtZRgBIAEoCRI2CgpwYXJhbWV0ZXJzGAIgAygLMiIubGFycy5Qb2xpY3lDaG9pY2UuUGFyYW1ldGVyc0VudHJ5GjEKD1BhcmFtZXRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBIoQBChBHZXRSb3V0ZVJlc3BvbnNlEg0KBW1vZGlkGAEgASgFEg0KBWNtZGlkGAIgASgFEhwKBGhvc3QYAyADKAsyDi5sYXJzLkhvc3RJbmZvEhAKCHJldmlzaW9uGBAgASgEEiIKBnBvbGljeRgRIAEoCzISLmxhcnMuUG9saWN5Q2hvaWNlIlcKDkhvc3RDYWxsUmVzdWx0EgoKAmlwGAEgASgFEgwKBHBvcnQYAiABKAUSDAoEc3VjYxgDIAEoDRILCgNlcnIYBCABKA0SEAoIb3ZlcmxvYWQYBSABKAgilQEKE1JlcG9ydFN0YXR1c1JlcXVlc3QSDQoFbW9kaWQYASABKAUSDQoFY21kaWQYAiABKAUSDgoGY2FsbGVyGAMgASgFEiUKB3Jlc3VsdHMYBCADKAsyFC5sYXJzLkhvc3RDYWxsUmVzdWx0EgoKAnRzGAUgASgNEhAKCGluc3RhbmNlGBAgASgEEgsKA3NlcRgRIAEoBCJNCg5HZXRIb3N0UmVxdWVzdBILCgNzZXEYASABKA0SDQoFbW9kaWQYAiABKAUSDQoFY21kaWQYAyABKAUSEAoIaGFzaF9rZXkYECABKAkiawoPR2V0SG9zdFJlc3BvbnNlEgsKA3NlcRgBIAEoDRINCgVtb2RpZBgCIAEoBRINCgVjbWRpZBgDIAEoBRIPCgdyZXRjb2RlGAQgASgFEhwKBGhvc3QYBSABKAsyDi5sYXJzLkhvc3RJbmZvInAKDVJlcG9ydFJlcXVlc3QSDQoFbW9kaWQYASABKAUSDQoFY21kaWQYAiABKAUSHAoEaG9zdBgDIAEoCzIOLmxhcnMuSG9zdEluZm8SDwoHcmV0Y29kZRgEIAEoBRISCgpsYXRlbmN5X3VzGBAgASgNIjMKE1Vud2F0Y2hSb3V0ZVJlcXVlc3QSDQoFbW9kaWQYASABKAUSDQoFY21kaWQYAiABKAViBnByb3RvMw");
+  fileDesc("CgpsYXJzLnByb3RvEgRsYXJzIkIKCEhvc3RJbmZvEgoKAmlwGAEgASgFEgwKBHBvcnQYAiABKAUSDgoGd2VpZ2h0GBAgASgNEgwKBHpvbmUYESABKAkiQQoPR2V0Um91dGVSZXF1ZXN0Eg0KBW1vZGlkGAEgASgFEg0KBWNtZGlkGAIgASgFEhAKCHJldmlzaW9uGBAgASgEIocBCgxQb2xpY3lDaG9pY2USDAoEbmFtZRgBIAEoCRI2CgpwYXJhbWV0ZXJzGAIgAygLMiIubGFycy5Qb2xpY3lDaG9pY2UuUGFyYW1ldGVyc0VudHJ5GjEKD1BhcmFtZXRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBIqYBChBHZXRSb3V0ZVJlc3BvbnNlEg0KBW1vZGlkGAEgASgFEg0KBWNtZGlkGAIgASgFEhwKBGhvc3QYAyADKAsyDi5sYXJzLkhvc3RJbmZvEhAKCHJldmlzaW9uGBAgASgEEiIKBnBvbGljeRgRIAEoCzISLmxhcnMuUG9saWN5Q2hvaWNlEg0KBW1lYW50GBIgASgIEhEKCXVuY2hhbmdlZBgTIAEoCCJXCg5Ib3N0Q2FsbFJlc3VsdBIKCgJpcBgBIAEoBRIMCgRwb3J0GAIgASgFEgwKBHN1Y2MYAyABKA0SCwoDZXJyGAQgASgNEhAKCG92ZXJsb2FkGAUgASgIIpUBChNSZXBvcnRTdGF0dXNSZXF1ZXN0Eg0KBW1vZGlkGAEgASgFEg0KBWNtZGlkGAIgASgFEg4KBmNhbGxlchgDIAEoBRIlCgdyZXN1bHRzGAQgAygLMhQubGFycy5Ib3N0Q2FsbFJlc3VsdBIKCgJ0cxgFIAEoDRIQCghpbnN0YW5jZRgQIAEoBBILCgNzZXEYESABKAQiTQoOR2V0SG9zdFJlcXVlc3QSCwoDc2VxGAEgASgNEg0KBW1vZGlkGAIgASgFEg0KBWNtZGlkGAMgASgFEhAKCGhhc2hfa2V5GBAgASgJImsKD0dldEhvc3RSZXNwb25zZRILCgNzZXEYASABKA0SDQoFbW9kaWQYAiABKAUSDQoFY21kaWQYAyABKAUSDwoHcmV0Y29kZRgEIAEoBRIcCgRob3N0GAUgASgLMg4ubGFycy5Ib3N0SW5mbyJwCg1SZXBvcnRSZXF1ZXN0Eg0KBW1vZGlkGAEgASgFEg0KBWNtZGlkGAIgASgFEhwKBGhvc3QYAyABKAsyDi5sYXJzLkhvc3RJbmZvEg8KB3JldGNvZGUYBCABKAUSEgoKbGF0ZW5jeV91cxgQIAEoDSIzChNVbndhdGNoUm91dGVSZXF1ZXN0Eg0KBW1vZGlkGAEgASgFEg0KBWNtZGlkGAIgASgFYgZwcm90bzM");
 
 /**
  * @generated from message lars.HostInfo
@@ -68,6 +68,13 @@ export type GetRouteRequest = Message<"lars.GetRouteRequest"> & {
    * @generated from field: int32 cmdid = 2;
    */
   cmdid: number;
+
+  /**
+   * agent -> dns: of the route the agent has; with the same one the hosts need not be sent again
+   *
+   * @generated from field: uint64 revision = 16;
+   */
+  revision: bigint;
 };
 
 /**
@@ -134,6 +141,20 @@ export type GetRouteResponse = Message<"lars.GetRouteResponse"> & {
    * @generated from field: lars.PolicyChoice policy = 17;
    */
   policy?: PolicyChoice | undefined;
+
+  /**
+   * dns -> agent: hosts that are not named were taken away on purpose
+   *
+   * @generated from field: bool meant = 18;
+   */
+  meant: boolean;
+
+  /**
+   * dns -> agent: the route is the one the request named by its revision; nothing else is told
+   *
+   * @generated from field: bool unchanged = 19;
+   */
+  unchanged: boolean;
 };
 
 /**
