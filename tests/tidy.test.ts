@@ -48,7 +48,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   net: ["core", "wire"],
   platform: ["core"],
   store: ["core", "platform"],
-  auth: ["platform", "store"],
+  auth: ["core", "platform", "store"],
   dns: ["core", "wire", "net", "platform", "store", "auth"],
   report: ["core", "wire", "net", "platform", "store", "auth"],
   agent: ["core", "wire", "net", "platform"],

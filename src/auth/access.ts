@@ -1,14 +1,10 @@
 // Who may do what over HTTP. A caller shows a token; what is stored is its SHA-256. Tokens are long and random, so one
 // unsalted hash is enough (there is nothing to guess), and comparing hashes in constant time tells nothing about them.
 // Portable: Web Crypto only.
+import { type Principal, principalOf } from "../core/principal.ts";
 import type { Clock } from "../platform/clock.ts";
 import { ProblemError } from "../platform/http-problem.ts";
 import { StoreUnavailable, type TokenRecord, type TokenStore } from "../store/route-store.ts";
-
-export interface Principal {
-  readonly name: string;
-  readonly role: TokenRecord["role"];
-}
 
 const LOOPBACK = /^(127(\.\d{1,3}){3}|localhost|::1)$/;
 const CACHE_MS = 5000;
@@ -50,6 +46,8 @@ export async function createFirstAdminToken(tokens: TokenStore, nowMs: number): 
     role: "admin",
     sha256,
     createdAtMs: nowMs,
+    modules: [],
+    lastUsedAtMs: undefined,
   });
   return made ? token : undefined;
 }
@@ -83,9 +81,9 @@ export class Access {
     if (shown === undefined) return undefined;
     const hash = await sha256Hex(shown);
     if (this.#configured !== undefined && equalHex(hash, await this.#configured))
-      return { name: "admin", role: "admin" };
+      return principalOf("configured", "admin", "admin");
     for (const token of await this.#list()) {
-      if (equalHex(hash, token.sha256)) return { name: token.name, role: token.role };
+      if (equalHex(hash, token.sha256)) return principalOf(token.id, token.name, token.role, token.modules);
     }
     return undefined;
   }

@@ -3,6 +3,7 @@
 
 import type { Access } from "../auth/access.ts";
 import { formatModuleKey, type ModuleKey } from "../core/module-key.ts";
+import { ANONYMOUS, type Principal } from "../core/principal.ts";
 import { exists, type Refusal, type RouteRecord } from "../core/route-change.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { HttpApp } from "../platform/http-app.ts";
@@ -55,11 +56,11 @@ export class ApiContext {
    * Lets a request pass that may read (GET, HEAD) or change (all others), before its path, query or body is looked at.
    * @throws ProblemError 401, 403
    */
-  async admit(c: RequestContext): Promise<string> {
+  async admit(c: RequestContext): Promise<Principal> {
     const reads = c.req.method === "GET" || c.req.method === "HEAD";
-    if (reads && this.deps.anonymousRead()) return "anonymous";
+    if (reads && this.deps.anonymousRead()) return ANONYMOUS;
     const principal = await this.deps.access.require(c.req.header("authorization"));
-    if (reads || principal.role === "admin" || principal.role === "editor") return principal.name;
+    if (reads || principal.role === "admin" || principal.role === "editor") return principal;
     throw new ProblemError(
       403,
       `the token "${principal.name}" is a ${principal.role}'s; changing routes needs an editor's or an admin's`,

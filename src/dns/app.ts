@@ -31,7 +31,9 @@ export function makeApp(deps: DnsAppDeps): HttpApp {
   });
   const api = new ApiContext(deps, app);
   app.use("/v1/*", async (c, next) => {
-    c.set("who", await api.admit(c));
+    const principal = await api.admit(c);
+    c.set("principal", principal);
+    c.set("who", principal.name);
     await next();
   });
   addReads(api);

@@ -9,6 +9,7 @@ import type { Context, ErrorHandler, Next } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { HTTPException } from "hono/http-exception";
 import { matchedRoutes } from "hono/route";
+import type { Principal } from "../core/principal.ts";
 import type { Clock } from "./clock.ts";
 import { addDocs } from "./http-docs.ts";
 import { inputErrors, invalidInput, JSON_TYPE_HINT, malformedJson } from "./http-json.ts";
@@ -16,9 +17,11 @@ import { ProblemError, problemOf } from "./http-problem.ts";
 import type { Log } from "./log.ts";
 import type { Labels, Metrics } from "./metrics-port.ts";
 
-/** What handlers find in the context. `who`: set by the process that checks access, for its records. */
+/**
+ * What handlers find in the context. `principal`: set by the process that checks access; `who`: its name, for records.
+ */
 export interface HttpEnv {
-  Variables: { requestId: string; log: Log; who: string };
+  Variables: { requestId: string; log: Log; who: string; principal: Principal };
   // biome-ignore lint/suspicious/noExplicitAny: whoever serves the app decides what it hands in
   Bindings: any;
 }

@@ -9,6 +9,8 @@
 // a route that has no revision yet.
 
 import type { ModuleKey } from "../core/module-key.ts";
+import type { ModulePattern } from "../core/module-pattern.ts";
+import type { Role } from "../core/principal.ts";
 import type { NameContent, NameEdit, NameRecord, RouteContent, RouteEdit, RouteRecord } from "../core/route-change.ts";
 
 /** A cheap look at what moved. */
@@ -134,10 +136,14 @@ export interface RouteStore {
 export interface TokenRecord {
   readonly id: string;
   readonly name: string;
-  readonly role: "reader" | "registrar" | "editor" | "admin";
+  readonly role: Role;
   /** Lower-case hex. */
   readonly sha256: string;
   readonly createdAtMs: number;
+  /** What a registrar is limited to. */
+  readonly modules: readonly ModulePattern[];
+  /** Unix milliseconds, some minutes behind at most; undefined: never. */
+  readonly lastUsedAtMs: number | undefined;
 }
 
 export interface TokenStore {

@@ -30,9 +30,17 @@ export class MemoryTokenStore implements TokenStore {
     return true;
   }
   /** Stores a token for a role as the service would: hashed. */
-  add(role: TokenRecord["role"], secret: string): void {
+  add(role: TokenRecord["role"], secret: string, modules: TokenRecord["modules"] = []): void {
     const sha256 = new Bun.CryptoHasher("sha256").update(secret).digest("hex");
-    this.tokens.push({ id: secret, name: `the ${role}`, role, sha256, createdAtMs: 0 });
+    this.tokens.push({
+      id: secret,
+      name: `the ${role}`,
+      role,
+      sha256,
+      createdAtMs: 0,
+      modules,
+      lastUsedAtMs: undefined,
+    });
   }
 }
 

@@ -11,6 +11,11 @@ export function tokenStoreContract(name: string, make: MakeDatabase): void {
       role: "admin",
       sha256: "ab".repeat(32),
       createdAtMs: 1_700_000_000_123,
+      modules: [
+        { modid: 1, cmdid: 1 },
+        { modid: -2, cmdid: undefined },
+      ],
+      lastUsedAtMs: undefined,
     };
 
     test("a token is stored once; a second of its id is refused and changes nothing", async () => {
