@@ -146,10 +146,23 @@ export interface TokenRecord {
   readonly lastUsedAtMs: number | undefined;
 }
 
+export interface TokenUse {
+  readonly id: string;
+  /** Unix milliseconds. */
+  readonly atMs: number;
+}
+
 export interface TokenStore {
   list(): Promise<readonly TokenRecord[]>;
   /** False (and nothing written) when a token of that id exists. */
   insert(token: TokenRecord): Promise<boolean>;
+  /**
+   * "last-admin": nothing was removed, for no admin's token would be left; `keepAdmin` asks for that. Decided in one
+   * transaction: of two who remove the last two at once, one succeeds.
+   */
+  remove(id: string, keepAdmin: boolean): Promise<"removed" | "missing" | "last-admin">;
+  /** Moves each token's last use forward, never back; ids that are gone are left out. */
+  noteUses(uses: readonly TokenUse[]): Promise<void>;
 }
 
 /** The database cannot be reached, or did not answer in time. Callers answer 503 and go on from memory. */

@@ -8,41 +8,11 @@ import { RouteWatch } from "../../src/dns/route-watch.ts";
 import { type Clock, systemClock } from "../../src/platform/clock.ts";
 import type { HttpApp } from "../../src/platform/http-app.ts";
 import { silentMetrics } from "../../src/platform/metrics-port.ts";
-import type { TokenRecord, TokenStore } from "../../src/store/route-store.ts";
 import { MemoryRouteStore } from "../support/memory-route-store.ts";
+import { MemoryTokenStore } from "../support/memory-token-store.ts";
 import { RecordingLog } from "../support/recording-log.ts";
 
 export const ADMIN = "an-admin-token-0123456789";
-
-export class MemoryTokenStore implements TokenStore {
-  readonly tokens: TokenRecord[] = [];
-  failure: Error | undefined;
-  lists = 0;
-
-  async list(): Promise<readonly TokenRecord[]> {
-    this.lists++;
-    if (this.failure !== undefined) throw this.failure;
-    return [...this.tokens];
-  }
-  async insert(token: TokenRecord): Promise<boolean> {
-    if (this.tokens.some(({ id }) => id === token.id)) return false;
-    this.tokens.push(token);
-    return true;
-  }
-  /** Stores a token for a role as the service would: hashed. */
-  add(role: TokenRecord["role"], secret: string, modules: TokenRecord["modules"] = []): void {
-    const sha256 = new Bun.CryptoHasher("sha256").update(secret).digest("hex");
-    this.tokens.push({
-      id: secret,
-      name: `the ${role}`,
-      role,
-      sha256,
-      createdAtMs: 0,
-      modules,
-      lastUsedAtMs: undefined,
-    });
-  }
-}
 
 export interface AppRigOptions {
   readonly anonymousRead?: boolean;

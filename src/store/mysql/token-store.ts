@@ -1,8 +1,8 @@
 // Access tokens on MySQL.
-import { asc } from "drizzle-orm";
+import { and, asc, eq, lt } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/mysql-proxy";
 import { formatModulePatterns, parseModulePatterns } from "../../core/module-pattern.ts";
-import type { TokenRecord, TokenStore } from "../route-store.ts";
+import type { TokenRecord, TokenStore, TokenUse } from "../route-store.ts";
 import type { SqlDatabase, SqlSession, SqlValue } from "../sql/sql-database.ts";
 import { larsToken } from "./schema.ts";
 
@@ -43,5 +43,39 @@ export class MysqlTokenStore implements TokenStore {
       if (this.#database.dialect.isDuplicateKey(error)) return false;
       throw error;
     }
+  }
+
+  async remove(id: string, keepAdmin: boolean): Promise<"removed" | "missing" | "last-admin"> {
+    return await this.#database.transaction(async (session) => {
+      const admins = await query(session)
+        .select({ id: larsToken.id })
+        .from(larsToken)
+        .where(eq(larsToken.role, "admin"))
+        .orderBy(asc(larsToken.id))
+        .for("update");
+      if (keepAdmin && admins.length === 1 && admins[0]!.id === id) return "last-admin";
+      const found = await query(session)
+        .select({ id: larsToken.id })
+        .from(larsToken)
+        .where(eq(larsToken.id, id))
+        .for("update");
+      if (found.length === 0) return "missing";
+      await query(session).delete(larsToken).where(eq(larsToken.id, id));
+      return "removed";
+    });
+  }
+
+  async noteUses(uses: readonly TokenUse[]): Promise<void> {
+    if (uses.length === 0) return;
+    // In one order everywhere, so that instances that write at once wait for each other instead of dead-locking.
+    const ordered = [...uses].sort((a, b) => (a.id < b.id ? -1 : 1));
+    await this.#database.transaction(async (session) => {
+      for (const { id, atMs } of ordered) {
+        await query(session)
+          .update(larsToken)
+          .set({ lastUsedMs: atMs })
+          .where(and(eq(larsToken.id, id), lt(larsToken.lastUsedMs, atMs)));
+      }
+    });
   }
 }
