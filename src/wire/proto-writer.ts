@@ -5,6 +5,8 @@
 
 /** The most a varint takes, and what every negative int32 takes. */
 export const MAX_VARINT_BYTES = 10;
+/** The most `putUint53` writes. */
+export const MAX_UINT53_BYTES = 8;
 
 /** `value`: 0 to 2^32 - 1; other numbers are taken modulo 2^32. */
 export function putVarint(buf: Uint8Array, offset: number, value: number): number {

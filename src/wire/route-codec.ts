@@ -22,6 +22,7 @@ import {
 import { ProtoReader } from "./proto-reader.ts";
 import {
   int32Bytes,
+  MAX_UINT53_BYTES,
   MAX_VARINT_BYTES,
   putInt32,
   putUint53,
@@ -33,6 +34,8 @@ import {
 export interface GetRouteRequest {
   modid: number;
   cmdid: number;
+  /** Of the route the sender has already; 0: it has none, or does not tell. */
+  revision: number;
 }
 
 /** `badHosts`: hosts left out because their port is none (0, negative, above 65535). No host and no bad one: no such module. */
@@ -46,13 +49,19 @@ export interface GetRouteResponse extends ModuleKey {
   readonly policy: PolicyChoice;
   /** How much of the policy was not understood and left out. */
   readonly badPolicy: number;
+  /** Hosts that are not named were taken away on purpose. */
+  readonly meant: boolean;
+  /** The route is the one the request named by its revision; neither hosts nor policy are told. */
+  readonly unchanged: boolean;
 }
 
-/** What to send. `revision` 0 or absent is left out, and so is NO_CHOICE. Which states may leave is the caller's to decide: all hosts go. */
+/** What to send. What is 0, false, NO_CHOICE or absent is left out. Which states may leave is the caller's to decide: all hosts go. */
 export interface RouteContentToSend extends ModuleKey {
   readonly revision?: number;
   readonly hosts: readonly Host[];
   readonly policy?: PolicyChoice;
+  readonly meant?: boolean;
+  readonly unchanged?: boolean;
 }
 
 export interface EncodedRoute {
@@ -63,12 +72,12 @@ export interface EncodedRoute {
 }
 
 /** The most an encoded GetRouteRequest takes. */
-export const GET_ROUTE_REQUEST_BYTES = 2 * (1 + MAX_VARINT_BYTES);
-/** Room for the header, ids, revision and policy whatever their values, and for a plain host. */
+export const GET_ROUTE_REQUEST_BYTES = 2 * (1 + MAX_VARINT_BYTES) + 2 + MAX_UINT53_BYTES;
+/** Room for the header, ids, revision, flags and policy whatever their values, and for a plain host. */
 export const MIN_ROUTE_FRAME_BYTES = 96 + MAX_POLICY_FIELD_BYTES;
 
 export function makeGetRouteRequest(): GetRouteRequest {
-  return { modid: 0, cmdid: 0 };
+  return { modid: 0, cmdid: 0, revision: 0 };
 }
 
 const UNCHOSEN = { choice: NO_CHOICE, ignored: 0 };
@@ -81,17 +90,36 @@ export function decodeGetRouteRequest(buf: Uint8Array, start: number, end: numbe
   r.reset(buf, start, end);
   into.modid = 0;
   into.cmdid = 0;
+  into.revision = 0;
   while (r.pos < r.end) {
     const tag = r.tag();
     if (tag === 8) into.modid = r.varint() | 0;
     else if (tag === 16) into.cmdid = r.varint() | 0;
+    else if (tag === 128) into.revision = r.uint64();
     else r.skip(tag);
   }
   return r.ok;
 }
 
 /** Writes a body at `offset` and returns where it ends. */
-export function encodeGetRouteRequest(out: Uint8Array, offset: number, modid: number, cmdid: number): number {
+export function encodeGetRouteRequest(
+  out: Uint8Array,
+  offset: number,
+  modid: number,
+  cmdid: number,
+  revision = 0,
+): number {
+  return putRevision(out, putIds(out, offset, modid, cmdid), revision);
+}
+
+function putRevision(out: Uint8Array, offset: number, revision: number): number {
+  if (revision === 0) return offset;
+  out[offset] = 128;
+  out[offset + 1] = 1;
+  return putUint53(out, offset + 2, revision);
+}
+
+function putIds(out: Uint8Array, offset: number, modid: number, cmdid: number): number {
   let pos = offset;
   if (modid !== 0) {
     out[pos++] = 8;
@@ -112,6 +140,8 @@ export function decodeGetRouteResponse(buf: Uint8Array, start: number, end: numb
   let cmdid = 0;
   let revision = 0;
   let badHosts = 0;
+  let meant = false;
+  let unchanged = false;
   let policy: PolicyFields | undefined;
   const hosts: Host[] = [];
   while (r.pos < r.end) {
@@ -141,13 +171,19 @@ export function decodeGetRouteResponse(buf: Uint8Array, start: number, end: numb
         r.leave(outer);
         break;
       }
+      case 144:
+        meant = r.bool();
+        break;
+      case 152:
+        unchanged = r.bool();
+        break;
       default:
         r.skip(tag);
     }
   }
   if (!r.ok) return undefined;
   const { choice, ignored } = policy === undefined ? UNCHOSEN : readChoice(policy.name, policy.parameters);
-  return { modid, cmdid, revision, hosts, badHosts, policy: choice, badPolicy: ignored };
+  return { modid, cmdid, revision, hosts, badHosts, policy: choice, badPolicy: ignored, meant, unchanged };
 }
 
 function readHost(r: ProtoReader): Host {
@@ -193,14 +229,15 @@ export function encodeGetRouteResponse(
       `a route frame limited to ${limitBytes} bytes: allowed are ${MIN_ROUTE_FRAME_BYTES} to ${MAX_FRAME_BYTES}`,
     );
   }
-  const { modid, cmdid, hosts, policy = NO_CHOICE } = route;
-  const revision = route.revision ?? 0;
+  const { modid, cmdid, hosts, policy = NO_CHOICE, revision = 0, meant = false, unchanged = false } = route;
   const head =
     HEADER_BYTES +
     (modid === 0 ? 0 : 1 + int32Bytes(modid)) +
     (cmdid === 0 ? 0 : 1 + int32Bytes(cmdid)) +
     (revision === 0 ? 0 : 2 + uint53Bytes(revision)) +
-    policyFieldBytes(policy);
+    policyFieldBytes(policy) +
+    (meant ? 3 : 0) +
+    (unchanged ? 3 : 0);
   let first = 0;
   let fit = countFitting(hosts, first, limitBytes - head);
   if (fit.count < hosts.length) {
@@ -209,15 +246,20 @@ export function encodeGetRouteResponse(
   }
   const frame = new Uint8Array(head + fit.bytes);
   writeHeader(frame, 0, msgid, frame.length - HEADER_BYTES);
-  let pos = encodeGetRouteRequest(frame, HEADER_BYTES, modid, cmdid);
+  let pos = putIds(frame, HEADER_BYTES, modid, cmdid);
   for (let i = 0; i < fit.count; i++) pos = putHost(frame, pos, hosts[(first + i) % hosts.length]!);
-  if (revision !== 0) {
-    frame[pos++] = 128;
-    frame[pos++] = 1;
-    pos = putUint53(frame, pos, revision);
-  }
-  putPolicyField(frame, pos, policy);
+  pos = putRevision(frame, pos, revision);
+  pos = putPolicyField(frame, pos, policy);
+  if (meant) pos = putTrue(frame, pos, 144);
+  if (unchanged) putTrue(frame, pos, 152);
   return { frame, encodedHosts: fit.count };
+}
+
+/** A bool field whose tag takes two bytes. */
+function putTrue(out: Uint8Array, offset: number, tag: number): number {
+  const pos = putVarint(out, offset, tag);
+  out[pos] = 1;
+  return pos + 1;
 }
 
 function countFitting(hosts: readonly Host[], first: number, room: number): { count: number; bytes: number } {

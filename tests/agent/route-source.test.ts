@@ -34,7 +34,7 @@ class Rig {
   /** What was sent since the last call: "ask 1.1", "unwatch 2.1". */
   sent(): string[] {
     return this.client.frames().map(({ msgid, body }) => {
-      const key = { modid: 0, cmdid: 0 };
+      const key = { modid: 0, cmdid: 0, revision: 0 };
       expect(decodeGetRouteRequest(body, 0, body.length, key)).toBe(true);
       const what = { [MSG_GET_ROUTE_REQUEST]: "ask", [MSG_UNWATCH_ROUTE_REQUEST]: "unwatch" }[msgid];
       return `${what} ${key.modid}.${key.cmdid}`;

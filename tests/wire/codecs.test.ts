@@ -111,25 +111,40 @@ function esPolicy({ name, parameters }: RawPolicy): object {
   return { name, parameters: Object.fromEntries(parameters.map(({ key, value }) => [key, value])) };
 }
 
-const idsCodec = (name: string, es: DescMessage): Case => ({
-  name,
-  es,
-  model: IDS,
-  values: fc.record({ modid: int32, cmdid: int32 }),
-  toEs: (v) => v,
-  fromEs: (m) => ({ modid: (m as Fields).modid, cmdid: (m as Fields).cmdid }),
-  encode: (v) => bytesOf(route.encodeGetRouteRequest(out, AT, v.modid as number, v.cmdid as number)),
-  decode: (buf, start, end) => {
-    const into = { modid: 77, cmdid: 77 };
-    return route.decodeGetRouteRequest(buf, start, end, into) ? { ...into } : undefined;
-  },
-});
-
 const statusScratch = status.makeReportStatusRequest();
 
 const CASES: readonly Case[] = [
-  idsCodec("GetRouteRequest", pb.GetRouteRequestSchema),
-  idsCodec("UnwatchRouteRequest", pb.UnwatchRouteRequestSchema),
+  {
+    name: "GetRouteRequest",
+    es: pb.GetRouteRequestSchema,
+    model: { ...IDS, 16: ["revision", "uint64"] },
+    values: fc.record({ modid: int32, cmdid: int32, revision: uint53.map(BigInt) }),
+    toEs: (v) => v,
+    fromEs: (m) => ({ modid: (m as Fields).modid, cmdid: (m as Fields).cmdid, revision: (m as Fields).revision }),
+    // A revision beyond 2^53 is none that was ever given out; it is read as the nearest number.
+    mended: (v) => ({ ...v, revision: BigInt(Number(v.revision)) }),
+    encode: (v) =>
+      bytesOf(route.encodeGetRouteRequest(out, AT, v.modid as number, v.cmdid as number, Number(v.revision))),
+    decode: (buf, start, end) => {
+      const into = { modid: 77, cmdid: 77, revision: 77 };
+      if (!route.decodeGetRouteRequest(buf, start, end, into)) return undefined;
+      return { ...into, revision: BigInt(into.revision) };
+    },
+  },
+  {
+    name: "UnwatchRouteRequest",
+    es: pb.UnwatchRouteRequestSchema,
+    model: IDS,
+    values: fc.record({ modid: int32, cmdid: int32 }),
+    toEs: (v) => v,
+    fromEs: (m) => ({ modid: (m as Fields).modid, cmdid: (m as Fields).cmdid }),
+    encode: (v) => bytesOf(route.encodeGetRouteRequest(out, AT, v.modid as number, v.cmdid as number)),
+    decode: (buf, start, end) => {
+      const into = { modid: 77, cmdid: 77, revision: 77 };
+      if (!route.decodeGetRouteRequest(buf, start, end, into)) return undefined;
+      return { modid: into.modid, cmdid: into.cmdid };
+    },
+  },
   {
     name: "GetHostRequest",
     es: pb.GetHostRequestSchema,
@@ -239,13 +254,22 @@ const CASES: readonly Case[] = [
   {
     name: "GetRouteResponse",
     es: pb.GetRouteResponseSchema,
-    model: { ...IDS, 3: ["host", { many: HOST_INFO }], 16: ["revision", "uint64"], 17: ["policy", { one: POLICY }] },
+    model: {
+      ...IDS,
+      3: ["host", { many: HOST_INFO }],
+      16: ["revision", "uint64"],
+      17: ["policy", { one: POLICY }],
+      18: ["meant", "bool"],
+      19: ["unchanged", "bool"],
+    },
     values: fc.record({
       modid: int32,
       cmdid: int32,
       host: fc.array(fc.record({ ip: int32, port, weight, zone: anyText }), { maxLength: 8 }),
       revision: uint53.map(BigInt),
       policy: fc.option(policy, { nil: undefined }),
+      meant: fc.boolean(),
+      unchanged: fc.boolean(),
     }),
     toEs: (v) => ({
       ...v,
@@ -255,7 +279,7 @@ const CASES: readonly Case[] = [
       ),
     }),
     fromEs: (m) => {
-      const { modid, cmdid, revision, host: hosts, policy: p } = m as Fields;
+      const { modid, cmdid, revision, host: hosts, policy: p, meant, unchanged } = m as Fields;
       const list = (hosts as Fields[]).map(({ ip, port: p, weight: w, zone }) => ({
         ip,
         port: p,
@@ -264,7 +288,7 @@ const CASES: readonly Case[] = [
       }));
       const parameters = Object.entries((p?.parameters ?? {}) as Record<string, number>);
       const chosen = p && { name: p.name, parameters: parameters.map(([key, value]) => ({ key, value })) };
-      return { modid, cmdid, revision, host: list, policy: chosen };
+      return { modid, cmdid, revision, host: list, policy: chosen, meant, unchanged };
     },
     mended: mendRoute,
     encode: (v) => {
@@ -275,6 +299,7 @@ const CASES: readonly Case[] = [
       const content = {
         ...{ modid: v.modid as number, cmdid: v.cmdid as number, revision: Number(v.revision), hosts },
         policy: chosen === undefined ? NO_CHOICE : (esPolicy(chosen) as PolicyChoice),
+        ...{ meant: v.meant as boolean, unchanged: v.unchanged as boolean },
       };
       return route.encodeGetRouteResponse(content).frame.subarray(8);
     },
@@ -285,7 +310,8 @@ const CASES: readonly Case[] = [
       const { name, parameters } = read.policy;
       const chosen = { name, parameters: Object.entries(parameters).map(([key, value]) => ({ key, value })) };
       const ids = { modid: read.modid, cmdid: read.cmdid, revision: BigInt(read.revision) };
-      return { ...ids, host: hosts, policy: name === "" ? undefined : chosen };
+      const flags = { meant: read.meant, unchanged: read.unchanged };
+      return { ...ids, ...flags, host: hosts, policy: name === "" ? undefined : chosen };
     },
   },
   {
@@ -531,6 +557,8 @@ describe("the wire's odd corners", () => {
       badHosts: 3,
       policy: NO_CHOICE,
       badPolicy: 0,
+      meant: false,
+      unchanged: false,
     });
   });
 
@@ -570,7 +598,7 @@ describe("what a message takes at most", () => {
     );
     const worst = { modid: lowest, cmdid: lowest, ip: lowest, port: lowest, retcode: lowest, latencyUs: 0xffff_ffff };
     expect(report.encodeReportRequest(out, 0, worst)).toBeLessThanOrEqual(report.REPORT_REQUEST_BYTES);
-    expect(route.encodeGetRouteRequest(out, 0, lowest, lowest)).toBe(route.GET_ROUTE_REQUEST_BYTES);
+    expect(route.encodeGetRouteRequest(out, 0, lowest, lowest, 2 ** 53 - 1)).toBe(route.GET_ROUTE_REQUEST_BYTES);
   });
 
   test("a full ReportStatusRequest of the largest values fits a frame; one result more throws", () => {
@@ -633,11 +661,15 @@ describe("a route whose hosts do not fit", () => {
   test("has room for every policy with every parameter in the smallest frame", () => {
     const parameters = Object.fromEntries(parameterSpecs.map(([name, { max }]) => [name, max]));
     for (const name of POLICIES.filter((each) => each !== "lars")) {
-      const some = { ...content, hosts: hosts.slice(0, 50), policy: { name, parameters } };
+      const some = { ...content, hosts: hosts.slice(0, 50), policy: { name, parameters }, meant: true };
       const { frame, encodedHosts } = route.encodeGetRouteResponse(some, route.MIN_ROUTE_FRAME_BYTES, 3);
       expect(frame.length).toBeLessThanOrEqual(route.MIN_ROUTE_FRAME_BYTES);
       expect(encodedHosts).toBeGreaterThan(0);
-      expect(route.decodeGetRouteResponse(frame, 8, frame.length)).toMatchObject({ policy: some.policy, badPolicy: 0 });
+      expect(route.decodeGetRouteResponse(frame, 8, frame.length)).toMatchObject({
+        policy: some.policy,
+        badPolicy: 0,
+        meant: true,
+      });
     }
   });
 
