@@ -3,7 +3,8 @@
 // What is owed to an agent is a set of modules, not a queue of messages: a change marks the module for each of its
 // watchers, and when a connection takes bytes, the module's route as it is then is sent. An agent that reads slowly
 // misses intermediate steps and nothing else, and what it can cost us is bounded by what it watches. A request is
-// answered the same way, so a hundred requests for one module in a row are one answer.
+// answered the same way, so a hundred requests for one module in a row are one answer. An agent that says which revision
+// it has, as all do when they reconnect, and has the newest is told just that.
 //
 // Work is done in slices: after so many frames the event loop gets its turn, so that pushing a change to fifteen thousand
 // agents does not hold up the reads of anybody else.
@@ -39,11 +40,16 @@ export interface RoutePushOptions {
 /** Frames sent before the event loop gets its turn. */
 const SLICE_FRAMES = 256;
 
+interface Owed extends ModuleKey {
+  /** The revision the agent says it has; 0: it did not say, or the route changed since. */
+  readonly held: number;
+}
+
 interface Agent {
   readonly connection: AgentConnection;
   readonly connectedAtMs: number;
   /** Modules whose route is to be sent. */
-  readonly owed: ModuleMap<ModuleKey>;
+  readonly owed: ModuleMap<Owed>;
 }
 
 /** A connected agent, for people. */
@@ -61,11 +67,21 @@ export class RoutePush {
   readonly #agents = new Map<AgentConnection, Agent>();
   /** Agents that are owed something and take bytes. */
   readonly #sendable = new Set<Agent>();
+  /** Frames that hold all of a route. */
   readonly #encoded = new WeakMap<RouteRecord, Uint8Array>();
   readonly #request = makeGetRouteRequest();
   #scheduled = false;
   #rotation = 0;
-  readonly counts = { requests: 0, frames: 0, pushes: 0, malformed: 0, unknownFrames: 0, oversize: 0, overLimit: 0 };
+  readonly counts = {
+    requests: 0,
+    frames: 0,
+    unchanged: 0,
+    pushes: 0,
+    malformed: 0,
+    unknownFrames: 0,
+    oversize: 0,
+    overLimit: 0,
+  };
 
   constructor(options: RoutePushOptions) {
     this.#options = options;
@@ -118,7 +134,7 @@ export class RoutePush {
       this.counts.malformed++;
       return;
     }
-    const { modid, cmdid } = request;
+    const { modid, cmdid, revision } = request;
     if (msgid === MSG_UNWATCH_ROUTE_REQUEST) {
       this.#watches.unwatch(agent, modid, cmdid);
       agent.owed.delete(modid, cmdid);
@@ -134,7 +150,7 @@ export class RoutePush {
     } else {
       this.#watches.watch(agent, modid, cmdid);
     }
-    this.#owe(agent, modid, cmdid);
+    this.#owe(agent, { modid, cmdid, held: revision });
   }
 
   /** To be called with every change that reached the replica. */
@@ -142,7 +158,7 @@ export class RoutePush {
     for (const { modid, cmdid } of routes) {
       for (const agent of this.#watches.watchersOf(modid, cmdid)) {
         this.counts.pushes++;
-        this.#owe(agent, modid, cmdid);
+        this.#owe(agent, { modid, cmdid, held: 0 });
       }
     }
   }
@@ -152,12 +168,11 @@ export class RoutePush {
     for (const agent of this.#agents.values()) this.#makeSendable(agent);
   }
 
-  #owe(agent: Agent, modid: number, cmdid: number): void {
-    if (!agent.owed.has(modid, cmdid)) {
-      // An agent over its limit may ask without end and read nothing.
-      if (agent.owed.size >= this.#options.maxWatchesPerConnection) return;
-      agent.owed.set(modid, cmdid, { modid, cmdid });
-    }
+  #owe(agent: Agent, owed: Owed): void {
+    const { modid, cmdid } = owed;
+    // An agent over its limit may ask without end and read nothing.
+    if (!agent.owed.has(modid, cmdid) && agent.owed.size >= this.#options.maxWatchesPerConnection) return;
+    agent.owed.set(modid, cmdid, owed);
     this.#makeSendable(agent);
   }
 
@@ -186,28 +201,36 @@ export class RoutePush {
 
   #sendTo(agent: Agent, most: number): number {
     let sent = 0;
-    for (const [{ modid, cmdid }] of agent.owed.entries()) {
+    for (const owed of agent.owed.values()) {
       if (sent >= most || !agent.connection.writable) break;
-      agent.owed.delete(modid, cmdid);
+      agent.owed.delete(owed.modid, owed.cmdid);
       sent++;
-      agent.connection.send(this.#frame(modid, cmdid));
+      agent.connection.send(this.#frame(owed));
     }
     this.counts.frames += sent;
     return sent;
   }
 
-  #frame(modid: number, cmdid: number): Uint8Array {
+  #frame({ modid, cmdid, held }: Owed): Uint8Array {
     const { replica } = this.#options;
     const route = replica.route(modid, cmdid);
     if (route === undefined) {
-      return encodeGetRouteResponse({ modid, cmdid, revision: replica.revision, hosts: [] }).frame;
+      // Not meant: nobody ever took hosts away here, and this may be the wrong database. Never without a revision, by
+      // which agents know that this server says when something is meant.
+      return encodeGetRouteResponse({ modid, cmdid, revision: Math.max(1, replica.revision), hosts: [] }).frame;
     }
-    const cached = this.#encoded.get(route);
-    if (cached !== undefined) return cached;
+    const frame = this.#encoded.get(route) ?? this.#encode(route);
+    const { revision } = route;
+    if (held !== revision || !this.#encoded.has(route)) return frame;
+    this.counts.unchanged++;
+    return encodeGetRouteResponse({ modid, cmdid, revision, hosts: [], unchanged: true }).frame;
+  }
+
+  #encode(route: RouteRecord): Uint8Array {
     const hosts = pickable(route);
-    const { revision, policy } = route;
+    const { modid, cmdid, revision, policy } = route;
     const { frame, encodedHosts } = encodeGetRouteResponse(
-      { modid, cmdid, revision, hosts, policy },
+      { modid, cmdid, revision, hosts, policy, meant: route.vanishedFrom === undefined },
       MAX_FRAME_BYTES,
       this.#rotation,
     );

@@ -4,7 +4,7 @@ import { NO_CHOICE } from "../../src/core/policies.ts";
 import { type AgentConnection, RoutePush } from "../../src/dns/route-push.ts";
 import { RouteReplica } from "../../src/dns/route-replica.ts";
 import { HEADER_BYTES, MSG_UNWATCH_ROUTE_REQUEST, readInt32 } from "../../src/wire/frame.ts";
-import { decodeGetRouteResponse, encodeGetRouteRequest } from "../../src/wire/route-codec.ts";
+import { decodeGetRouteResponse, encodeGetRouteRequest, type GetRouteResponse } from "../../src/wire/route-codec.ts";
 
 class FakeConnection implements AgentConnection {
   readonly remoteAddress = "10.0.0.9";
@@ -26,13 +26,17 @@ class FakeConnection implements AgentConnection {
   close(): void {
     this.closed = true;
   }
-  /** "1.1@5: 1 2" for each frame since the last call. */
-  got(): string[] {
+  routes(): GetRouteResponse[] {
     return this.frames.splice(0).map((frame) => {
       expect(readInt32(frame, 4)).toBe(frame.length - HEADER_BYTES);
-      const route = decodeGetRouteResponse(frame, HEADER_BYTES, frame.length)!;
-      const ips = route.hosts.map(({ ip }) => ip).join(" ");
-      return `${route.modid}.${route.cmdid}@${route.revision}: ${ips}`;
+      return decodeGetRouteResponse(frame, HEADER_BYTES, frame.length)!;
+    });
+  }
+  /** "1.1@5: 1 2" or "1.1@5 unchanged" for each frame since the last call. */
+  got(): string[] {
+    return this.routes().map(({ modid, cmdid, revision, hosts, unchanged }) => {
+      const ips = hosts.map(({ ip }) => ip).join(" ");
+      return `${modid}.${cmdid}@${revision}${unchanged ? " unchanged" : `: ${ips}`}`;
     });
   }
 }
@@ -59,10 +63,14 @@ class Rig {
     this.push.onOpen(connection);
     return connection;
   }
-  ask(connection: FakeConnection, modid: number, msgid = 1): this {
-    const body = new Uint8Array(22);
-    this.push.onFrame(connection, msgid, body.subarray(0, encodeGetRouteRequest(body, 0, modid, 1)));
+  ask(connection: FakeConnection, modid: number, msgid = 1, held = 0): this {
+    const body = new Uint8Array(32);
+    this.push.onFrame(connection, msgid, body.subarray(0, encodeGetRouteRequest(body, 0, modid, 1, held)));
     return this;
+  }
+  /** As an agent that has the route at this revision. */
+  resume(connection: FakeConnection, modid: number, held: number): this {
+    return this.ask(connection, modid, 1, held);
   }
   change(modid: number, revision: number, ...hosts: (number | Host)[]): this {
     const list = hosts.map((host) => (typeof host === "number" ? makeHost(host, 80) : host));
@@ -130,7 +138,60 @@ describe("a request", () => {
     const agent = rig.connect();
     rig.push.onFrame(agent, 1, new Uint8Array(0));
     rig.turn();
-    expect(agent.got()).toEqual(["0.0@0: "]);
+    expect(agent.got()).toEqual(["0.0@1: "]);
+  });
+});
+
+describe("a request that names a revision", () => {
+  test("is answered with `unchanged` when that is the route's, and with the route at any other, older or newer", () => {
+    const rig = new Rig().change(1, 5, 8);
+    const agent = rig.connect();
+    rig.resume(agent, 1, 5).turn();
+    expect(agent.got()).toEqual(["1.1@5 unchanged"]);
+    for (const held of [4, 6]) rig.resume(agent, 1, held).turn();
+    expect(agent.got()).toEqual(["1.1@5: 8", "1.1@5: 8"]);
+    expect(rig.push.counts).toMatchObject({ frames: 3, unchanged: 1 });
+  });
+
+  test("subscribes all the same, and a change that comes before the answer is sent in its place", () => {
+    const rig = new Rig().change(1, 5, 8);
+    const agent = rig.connect();
+    rig.resume(agent, 1, 5).change(1, 6, 9).turn();
+    expect(agent.got()).toEqual(["1.1@6: 9"]);
+    rig.change(1, 7, 8).resume(agent, 1, 6).turn();
+    expect(agent.got()).toEqual(["1.1@7: 8"]);
+  });
+
+  test("of a route too large for one frame is answered with hosts: the agent has not seen all of them", () => {
+    const rig = new Rig().change(1, 5, ...Array.from({ length: 12_000 }, (_, i) => makeHost(0x0a00_0000 + i, 8000)));
+    const agent = rig.connect();
+    rig.resume(agent, 1, 5).turn();
+    expect(agent.routes()).toMatchObject([{ unchanged: false, hosts: { length: expect.any(Number) } }]);
+    expect(rig.push.counts).toMatchObject({ unchanged: 0, oversize: 1 });
+  });
+
+  test("of a module that was never known here is answered with no hosts", () => {
+    const rig = new Rig().change(2, 5, 8);
+    const agent = rig.connect();
+    rig.resume(agent, 1, 5).turn();
+    expect(agent.got()).toEqual(["1.1@5: "]);
+  });
+});
+
+describe("what is sent is meant", () => {
+  test("unless so many hosts vanished at once that nobody may have meant it, or the module was never known here", () => {
+    const rig = new Rig().change(1, 5, 8).change(2, 6);
+    const agent = rig.connect();
+    rig.ask(agent, 1).ask(agent, 2).ask(agent, 3).turn();
+    expect(agent.routes().map(({ modid, meant }) => [modid, meant])).toEqual([
+      [1, true],
+      [2, true],
+      [3, false],
+    ]);
+    const marked = { modid: 1, cmdid: 1, name: "", policy: NO_CHOICE, hosts: [], vanishedFrom: 1 };
+    rig.push.onChange(rig.replica.apply({ revision: 7, routes: [{ ...marked, revision: 7 }], names: [] }));
+    rig.turn();
+    expect(agent.routes()).toMatchObject([{ modid: 1, revision: 7, hosts: [], meant: false }]);
   });
 });
 
@@ -152,7 +213,7 @@ describe("a change", () => {
     const agent = rig.connect();
     rig.ask(agent, 1).turn();
     rig.change(1, 5, 8).turn();
-    expect(agent.got()).toEqual(["1.1@0: ", "1.1@5: 8"]);
+    expect(agent.got()).toEqual(["1.1@1: ", "1.1@5: 8"]);
   });
 
   test("is not told any more after unwatching, nor to a connection that closed", () => {
