@@ -1,111 +1,181 @@
-// Who may do what over HTTP. A caller shows a token; what is stored is its SHA-256. Tokens are long and random, so one
-// unsalted hash is enough (there is nothing to guess), and comparing hashes in constant time tells nothing about them.
-// Portable: Web Crypto only.
-import { type Principal, principalOf } from "../core/principal.ts";
-import type { Clock } from "../platform/clock.ts";
+// Who may do what over HTTP. A caller shows a token; here it becomes a principal with a role, or is refused: 401 not
+// known, 403 known but not allowed, 429 too many wrong ones from that address, 503 nobody can say.
+//
+// The order of things matters. Whether an address may try at all is decided before its token is compared with anything,
+// and an attempt is taken in the same turn as the comparison fails, so that a thousand guesses sent at once are no more
+// than a thousand in a row. The same unknown token shown again while it is being looked for is one attempt, for that
+// is what many connections of one new caller look like.
+import { allows, type Need, type Principal, principalOf, type Role, rolesFor } from "../core/principal.ts";
+import { type Clock, type SetTimer, systemTimer } from "../platform/clock.ts";
+import { exposeEvents } from "../platform/event-counts.ts";
 import { ProblemError } from "../platform/http-problem.ts";
-import { StoreUnavailable, type TokenRecord, type TokenStore } from "../store/route-store.ts";
+import { type Log, rateLimited } from "../platform/log.ts";
+import type { Metrics } from "../platform/metrics-port.ts";
+import type { TokenStore } from "../store/route-store.ts";
+import { AttemptLimit } from "./attempt-limit.ts";
+import { callerKey } from "./client-address.ts";
+import { KnownTokens } from "./known-tokens.ts";
+import { MAX_TOKENS, TokenDesk } from "./token-desk.ts";
+import { equalHex, sha256Hex } from "./token-secret.ts";
+import { TokenUses } from "./token-uses.ts";
 
-const LOOPBACK = /^(127(\.\d{1,3}){3}|localhost|::1)$/;
-const CACHE_MS = 5000;
-const ADMIN_TOKEN_ID = "admin";
-
-async function sha256Hex(text: string): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+export interface AccessOptions {
+  readonly tokens: TokenStore;
+  /** LARS_ADMIN_TOKEN, an admin's; "" for none. */
+  readonly configuredToken: string;
+  readonly clock: Clock;
+  readonly setTimer?: SetTimer;
+  readonly log: Log;
+  readonly metrics: Metrics;
 }
 
-/** Equal-length hex strings, in time that does not depend on where they differ. */
-function equalHex(a: string, b: string): boolean {
-  if (a.length !== b.length) return false;
-  let difference = 0;
-  for (let i = 0; i < a.length; i++) difference |= a.charCodeAt(i) ^ b.charCodeAt(i);
-  return difference === 0;
+/** What of a request tells who calls. */
+export interface Caller {
+  /** The header. */
+  readonly authorization: string | undefined;
+  /** Of the connection; undefined where the runtime does not tell. */
+  readonly address: string | undefined;
 }
 
-function randomToken(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(32));
-  return `lars_${btoa(String.fromCharCode(...bytes))
-    .replaceAll("+", "-")
-    .replaceAll("/", "_")
-    .replaceAll("=", "")}`;
-}
+/** Ten wrong tokens at once, then ten a minute. */
+const ATTEMPTS = { burst: 10, refillMs: 6000, maxCallers: 10_000 } as const;
+const LOG_LINES_PER_SECOND = 1;
+const CHALLENGE = { "www-authenticate": 'Bearer realm="lars"' };
 
-/**
- * Makes the first admin token when the database has none, and returns it: the only time it can be seen. undefined: there
- * is one already, or another instance made it just now.
- * @throws StoreUnavailable
- */
-export async function createFirstAdminToken(tokens: TokenStore, nowMs: number): Promise<string | undefined> {
-  if ((await tokens.list()).some(({ role }) => role === "admin")) return undefined;
-  const token = randomToken();
-  const sha256 = await sha256Hex(token);
-  const made = await tokens.insert({
-    id: ADMIN_TOKEN_ID,
-    name: "first admin",
-    role: "admin",
-    sha256,
-    createdAtMs: nowMs,
-    modules: [],
-    lastUsedAtMs: undefined,
-  });
-  return made ? token : undefined;
-}
-
-/** What `auth.anonymous_read` comes to: "auto" allows it while only this machine can reach the HTTP server. */
-export function readsNeedNoToken(anonymousRead: "auto" | boolean, httpHost: string): boolean {
-  return anonymousRead === "auto" ? LOOPBACK.test(httpHost) : anonymousRead;
-}
+const DOING: Readonly<Record<Need, string>> = {
+  read: "reading",
+  register: "registering hosts",
+  change: "changing routes",
+  report: "reporting how calls went",
+  administer: "this call",
+};
 
 export class Access {
-  readonly #tokens: TokenStore;
-  readonly #configured: Promise<string> | undefined;
+  readonly desk: TokenDesk;
+  readonly #configuredHash: Promise<string> | undefined;
   readonly #clock: Clock;
-  #known: readonly TokenRecord[] = [];
-  #knownAtMs = Number.NEGATIVE_INFINITY;
+  readonly #log: Log;
+  readonly #known: KnownTokens;
+  readonly #uses: TokenUses;
+  readonly #limit = new AttemptLimit(ATTEMPTS);
+  /** Unknown tokens that are being looked for: caller and hash -> what came of it. One a request at most. */
+  readonly #searches = new Map<string, Promise<Principal | "unknown" | "unchecked">>();
+  readonly counts = { ok: 0, refused: 0, limited: 0, forbidden: 0, unchecked: 0 };
 
-  /** `configuredToken`: LARS_ADMIN_TOKEN, an admin's; "" for none. */
-  constructor(tokens: TokenStore, configuredToken: string, clock: Clock) {
-    this.#tokens = tokens;
-    this.#configured = configuredToken === "" ? undefined : sha256Hex(configuredToken);
+  constructor(options: AccessOptions) {
+    const { tokens, configuredToken, clock, setTimer = systemTimer, log, metrics } = options;
+    this.#configuredHash = configuredToken === "" ? undefined : sha256Hex(configuredToken);
     this.#clock = clock;
+    this.#log = rateLimited(log, LOG_LINES_PER_SECOND, clock);
+    this.#known = new KnownTokens(tokens, clock, setTimer);
+    this.#uses = new TokenUses(tokens, MAX_TOKENS, clock, setTimer);
+    this.desk = new TokenDesk({
+      tokens,
+      known: this.#known,
+      uses: this.#uses,
+      clock,
+      keepAdmin: this.#configuredHash === undefined,
+    });
+    exposeEvents(metrics, "auth_events_total", "Requests with a token, by what came of it", this.counts);
+    exposeEvents(metrics, "token_use_events_total", "Last uses of tokens: written, dropped", this.#uses.counts);
+    metrics.gaugeFrom("auth_limited_callers", "Addresses that showed wrong tokens lately", () => this.#limit.size);
   }
 
   /**
-   * Who shows this `Authorization` header; undefined when nobody known does. While the database is away the tokens last
-   * read go on to count.
-   * @throws StoreUnavailable when no token could ever be read
+   * The caller, when its token allows what the call needs.
+   * @throws ProblemError 401, 403, 429, 503; StoreUnavailable when no token could ever be read
    */
-  async authenticate(authorization: string | undefined): Promise<Principal | undefined> {
+  async authorize(caller: Caller, need: Need): Promise<Principal> {
+    const principal = await this.#authenticate(caller);
+    if (allows(principal.role as Role, need)) return principal;
+    this.counts.forbidden++;
+    const roles = rolesFor(need).map((role) => (/^[aeiou]/.test(role) ? `an ${role}'s` : `a ${role}'s`));
+    throw new ProblemError(
+      403,
+      `the token "${principal.name}" is a ${principal.role}'s; ${DOING[need]} needs ${roles.join(" or ")}`,
+    );
+  }
+
+  /** Writes the last uses. */
+  async close(): Promise<void> {
+    await this.#uses.close();
+  }
+
+  async #authenticate({ authorization, address }: Caller): Promise<Principal> {
     const shown = /^Bearer +([\x21-\x7e]{1,512})$/i.exec(authorization ?? "")?.[1];
-    if (shown === undefined) return undefined;
+    if (shown === undefined) {
+      throw new ProblemError(401, "this needs an access token: send the header Authorization: Bearer <token>", {
+        headers: CHALLENGE,
+      });
+    }
+    const caller = callerKey(address);
     const hash = await sha256Hex(shown);
-    if (this.#configured !== undefined && equalHex(hash, await this.#configured))
-      return principalOf("configured", "admin", "admin");
-    for (const token of await this.#list()) {
-      if (equalHex(hash, token.sha256)) return principalOf(token.id, token.name, token.role, token.modules);
+    const configuredHash = await this.#configuredHash;
+    this.#refuseWhileLimited(caller, hash);
+    if (configuredHash !== undefined && equalHex(hash, configuredHash)) {
+      return this.#accept(caller, hash, principalOf("configured", "admin", "admin"));
     }
-    return undefined;
+    await this.#known.freshen();
+    // Others may have used the attempts up meanwhile; from here to the taking of one nothing waits.
+    this.#refuseWhileLimited(caller, hash);
+    const found = this.#find(hash) ?? (await this.#search(caller, hash));
+    if (found !== "unknown" && found !== "unchecked") return this.#accept(caller, hash, found);
+    this.#limit.disprove(caller, hash);
+    if (found === "unchecked") {
+      this.counts.unchecked++;
+      throw new ProblemError(
+        503,
+        "this access token is not known here, and the database that might know it does not answer; try again",
+        { headers: { "retry-after": "1" } },
+      );
+    }
+    this.counts.refused++;
+    this.#log.warn("an unknown access token was refused", { caller });
+    throw new ProblemError(
+      401,
+      "this access token is not known: it was revoked or misspelt; send one that counts as Authorization: Bearer <token>",
+      { headers: CHALLENGE },
+    );
   }
 
-  /** @throws ProblemError 401 when nobody known shows this header; StoreUnavailable as `authenticate` */
-  async require(authorization: string | undefined): Promise<Principal> {
-    const principal = await this.authenticate(authorization);
-    if (principal !== undefined) return principal;
-    throw new ProblemError(401, "this needs an access token: send the header Authorization: Bearer <token>", {
-      headers: { "www-authenticate": 'Bearer realm="lars"' },
-    });
+  #find(hash: string): Principal | undefined {
+    const token = this.#known.find(hash);
+    return token && principalOf(token.id, token.name, token.role, token.modules);
   }
 
-  async #list(): Promise<readonly TokenRecord[]> {
-    const nowMs = this.#clock.nowMs();
-    if (nowMs - this.#knownAtMs < CACHE_MS) return this.#known;
-    try {
-      this.#known = await this.#tokens.list();
-      this.#knownAtMs = nowMs;
-    } catch (error) {
-      if (!(error instanceof StoreUnavailable) || this.#knownAtMs === Number.NEGATIVE_INFINITY) throw error;
-    }
-    return this.#known;
+  /** Looks whether the token was made just now, elsewhere. Takes an attempt, and gives it back when it was. */
+  #search(caller: string, hash: string): Promise<Principal | "unknown" | "unchecked"> {
+    const pair = `${caller} ${hash}`;
+    const running = this.#searches.get(pair);
+    if (running !== undefined) return running;
+    this.#limit.take(caller, this.#clock.nowMs());
+    const search = (async () => {
+      const isRead = await this.#known.reread();
+      const found = this.#find(hash);
+      if (found !== undefined) this.#limit.giveBack(caller, this.#clock.nowMs());
+      return found ?? (isRead ? "unknown" : "unchecked");
+    })().finally(() => this.#searches.delete(pair));
+    this.#searches.set(pair, search);
+    return search;
+  }
+
+  #accept(caller: string, hash: string, principal: Principal): Principal {
+    this.counts.ok++;
+    this.#limit.prove(caller, hash);
+    if (principal.id !== "configured") this.#uses.note(principal.id);
+    return principal;
+  }
+
+  #refuseWhileLimited(caller: string, hash: string): void {
+    const waitMs = this.#limit.waitMs(caller, this.#clock.nowMs());
+    if (waitMs === 0 || this.#limit.isProven(caller, hash)) return;
+    this.counts.limited++;
+    this.#log.warn("an address that showed too many wrong access tokens has to wait", { caller, waitMs });
+    const seconds = Math.ceil(waitMs / 1000);
+    throw new ProblemError(
+      429,
+      `too many wrong access tokens came from this address, so none is looked at now; try again in ${seconds} s`,
+      { headers: { "retry-after": String(seconds) } },
+    );
   }
 }

@@ -3,7 +3,6 @@
 
 import type { Access } from "../auth/access.ts";
 import { formatModuleKey, type ModuleKey } from "../core/module-key.ts";
-import { ANONYMOUS, type Principal } from "../core/principal.ts";
 import { exists, type Refusal, type RouteRecord } from "../core/route-change.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { HttpApp } from "../platform/http-app.ts";
@@ -34,10 +33,6 @@ export interface DnsAppDeps {
   readonly clock: Clock;
 }
 
-interface RequestContext {
-  readonly req: { readonly method: string; header(name: string): string | undefined };
-}
-
 /** How long a read waits for a revision that another instance committed. */
 const REVISION_WAIT_MS = 5000;
 const REVISION_POLL_MS = 20;
@@ -50,21 +45,6 @@ export class ApiContext {
 
   get replica(): RouteReplica {
     return this.deps.routes.replica;
-  }
-
-  /**
-   * Lets a request pass that may read (GET, HEAD) or change (all others), before its path, query or body is looked at.
-   * @throws ProblemError 401, 403
-   */
-  async admit(c: RequestContext): Promise<Principal> {
-    const reads = c.req.method === "GET" || c.req.method === "HEAD";
-    if (reads && this.deps.anonymousRead()) return ANONYMOUS;
-    const principal = await this.deps.access.require(c.req.header("authorization"));
-    if (reads || principal.role === "admin" || principal.role === "editor") return principal;
-    throw new ProblemError(
-      403,
-      `the token "${principal.name}" is a ${principal.role}'s; changing routes needs an editor's or an admin's`,
-    );
   }
 
   /**

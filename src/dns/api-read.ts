@@ -44,7 +44,7 @@ const listRoute = createRoute({
   },
   responses: {
     200: { description: "A page of routes", ...jsonContent(routeListOut) },
-    ...problemResponses(400, 401, 503),
+    ...problemResponses(400, 401, 429, 503),
   },
 });
 
@@ -68,7 +68,7 @@ const getRoute = createRoute({
   responses: {
     200: { description: "The route; its ETag changes with it", ...jsonContent(routeOut) },
     304: { description: "As If-None-Match has it" },
-    ...problemResponses(400, 401, 404, 503),
+    ...problemResponses(400, 401, 404, 429, 503),
   },
 });
 
@@ -84,7 +84,7 @@ const watchRoute = createRoute({
   },
   responses: {
     200: { description: "The stream", content: { "text/event-stream": { schema: z.string() } } },
-    ...problemResponses(400, 401, 503),
+    ...problemResponses(400, 401, 429, 503),
   },
 });
 
@@ -93,14 +93,17 @@ const exportRoute = createRoute({
   path: "/v1/export",
   summary: "Everything, as JSON that can be imported",
   request: { query: z.object({ minRevision }) },
-  responses: { 200: { description: "All routes and names", ...jsonContent(exportOut) }, ...problemResponses(401, 503) },
+  responses: {
+    200: { description: "All routes and names", ...jsonContent(exportOut) },
+    ...problemResponses(401, 429, 503),
+  },
 });
 
 const namesRoute = createRoute({
   method: "get",
   path: "/v1/modules",
   summary: "What modids and cmdids are called",
-  responses: { 200: { description: "All names", ...jsonContent(namesOut) }, ...problemResponses(401, 503) },
+  responses: { 200: { description: "All names", ...jsonContent(namesOut) }, ...problemResponses(401, 429, 503) },
 });
 
 const changesRoute = createRoute({
@@ -112,7 +115,7 @@ const changesRoute = createRoute({
   },
   responses: {
     200: { description: "Changes after a revision", ...jsonContent(changesOut) },
-    ...problemResponses(400, 401, 503),
+    ...problemResponses(400, 401, 429, 503),
   },
 });
 
@@ -120,7 +123,7 @@ const agentsRoute = createRoute({
   method: "get",
   path: "/v1/agents",
   summary: "Agents connected to this instance",
-  responses: { 200: { description: "The agents", ...jsonContent(agentsOut) }, ...problemResponses(401) },
+  responses: { 200: { description: "The agents", ...jsonContent(agentsOut) }, ...problemResponses(401, 429) },
 });
 
 function routeJson(api: ApiContext, route: RouteRecord): z.infer<typeof routeOut> {

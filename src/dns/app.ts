@@ -1,10 +1,13 @@
 // The dns service over HTTP. Portable: what it works on is handed in, so that the same application runs on Bun beside
 // the TCP service, on any fetch runtime without it, and in tests.
+import { guardCalls } from "../auth/call-guard.ts";
 import { createHttpApp, type HttpApp } from "../platform/http-app.ts";
 import { version } from "../platform/version.ts";
 import { StoreUnavailable } from "../store/route-store.ts";
+import { DNS_CALLS } from "./api-access.ts";
 import { ApiContext, type DnsAppDeps, unavailable } from "./api-context.ts";
 import { addReads } from "./api-read.ts";
+import { addTokens } from "./api-tokens.ts";
 import { addWrites } from "./api-write.ts";
 
 const IMPORT_LIMIT = 64 * 1_048_576;
@@ -30,13 +33,16 @@ export function makeApp(deps: DnsAppDeps): HttpApp {
         : undefined,
   });
   const api = new ApiContext(deps, app);
-  app.use("/v1/*", async (c, next) => {
-    const principal = await api.admit(c);
-    c.set("principal", principal);
-    c.set("who", principal.name);
-    await next();
-  });
+  app.use(
+    "/v1/*",
+    guardCalls({
+      access: deps.access,
+      rules: DNS_CALLS,
+      anonymous: (need) => need === "read" && deps.anonymousRead(),
+    }),
+  );
   addReads(api);
   addWrites(api);
+  addTokens(api);
   return app;
 }

@@ -17,7 +17,8 @@ import { RouteWatch } from "./route-watch.ts";
 const MAX_WATCHES = 10_000;
 
 export interface FetchHandler {
-  fetch(request: Request): Promise<Response>;
+  /** `caller`: its address, where the runtime knows it; guesses at tokens are counted by it. */
+  fetch(request: Request, caller?: { readonly address?: string }): Promise<Response>;
   close(): Promise<void>;
 }
 
@@ -41,17 +42,31 @@ export async function createHandler(env: Environment): Promise<FetchHandler> {
     fullReloadIntervalMs: () => config.routes.full_reload_interval_s * 1000,
   });
   routes.onChange((changed) => watch.notify(changed));
+  const metrics = createMetrics("dns");
+  const access = new Access({
+    tokens: database.tokens,
+    configuredToken: config.auth.admin_token,
+    clock: systemClock,
+    log: log.with({ component: "access" }),
+    metrics,
+  });
   const app = makeApp({
     routes,
     watch,
     store: database.routes,
-    access: new Access(database.tokens, config.auth.admin_token, systemClock),
+    access,
     anonymousRead: () => config.auth.anonymous_read === true,
     agents: () => [],
     maxAgeMs: config.routes.poll_interval_ms,
     log: log.with({ component: "http" }),
-    metrics: createMetrics("dns"),
+    metrics,
     clock: systemClock,
   });
-  return { fetch: async (request) => await app.fetch(request), close: () => database.close() };
+  return {
+    fetch: async (request, caller) => await app.fetch(request, caller),
+    async close() {
+      await access.close();
+      await database.close();
+    },
+  };
 }

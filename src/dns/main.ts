@@ -2,7 +2,9 @@
 //
 // It listens before the database is reached and keeps trying: requests of agents are kept until the routes are loaded,
 // HTTP reads get 503 meanwhile, and an orchestrator sees why in /readyz.
-import { Access, createFirstAdminToken, readsNeedNoToken } from "../auth/access.ts";
+import { Access } from "../auth/access.ts";
+import { needsNoToken } from "../auth/anonymous.ts";
+import { createFirstAdminToken } from "../auth/first-token.ts";
 import { listenTcp } from "../net/tcp-server.ts";
 import { systemClock } from "../platform/clock.ts";
 import { watchConfig } from "../platform/config-watch.ts";
@@ -72,13 +74,20 @@ const tcp = await startOrExit("dns", () =>
 );
 shutdown.onShutdown("tcp", () => tcp.stop());
 
-const access = new Access(database.tokens, config.auth.admin_token, clock);
+const access = new Access({
+  tokens: database.tokens,
+  configuredToken: config.auth.admin_token,
+  clock,
+  log: log.with({ component: "access" }),
+  metrics,
+});
+shutdown.onShutdown("last uses of tokens", () => access.close());
 const app = makeApp({
   routes,
   watch,
   store: database.routes,
   access,
-  anonymousRead: () => readsNeedNoToken(config.auth.anonymous_read, config.http.host),
+  anonymousRead: () => needsNoToken(config.auth.anonymous_read, config.http.host),
   agents: () => push.agents(),
   log: log.with({ component: "http" }),
   metrics,

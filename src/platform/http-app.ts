@@ -22,8 +22,13 @@ import type { Labels, Metrics } from "./metrics-port.ts";
  */
 export interface HttpEnv {
   Variables: { requestId: string; log: Log; who: string; principal: Principal };
-  // biome-ignore lint/suspicious/noExplicitAny: whoever serves the app decides what it hands in
-  Bindings: any;
+  Bindings: HttpBindings;
+}
+
+/** What whoever serves the application knows of a request beyond what the caller says. Absent in tests: all of it. */
+export interface HttpBindings {
+  /** The caller's, as the connection has it. */
+  readonly address?: string | undefined;
 }
 
 export type HttpApp = OpenAPIHono<HttpEnv>;

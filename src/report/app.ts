@@ -1,7 +1,10 @@
 // The report service over HTTP: statistics in, for agents and scripts without the TCP protocol, and the latest of them
 // out. Portable, like the dns service's application.
 import { createRoute, z } from "@hono/zod-openapi";
+import type { Access } from "../auth/access.ts";
+import { type CallRules, guardCalls } from "../auth/call-guard.ts";
 import { formatIp } from "../core/endpoint.ts";
+import type { Need } from "../core/principal.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createHttpApp, type HttpApp } from "../platform/http-app.ts";
 import { jsonBody, jsonContent, problemResponses } from "../platform/http-json.ts";
@@ -17,13 +20,17 @@ import type { Intake, Report } from "./intake.ts";
 export interface ReportAppDeps {
   readonly store: ReportStore;
   readonly intake: Intake;
-  /** @throws ProblemError when the caller may not read */
-  readonly admitReader: (authorization: string | undefined) => Promise<void>;
+  readonly access: Access;
+  /** Whether no token is needed for that. */
+  readonly anonymous: (need: Need) => boolean;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly ready: () => string | undefined;
 }
+
+/** What each call needs. Which roles that means: src/core/principal.ts. */
+const REPORT_CALLS: CallRules = { "POST /v1/reports": "report", "GET /v1/status": "read" };
 
 /** How long a caller is kept waiting for its report to be durable. */
 const DURABLE_TIMEOUT_MS = 5000;
@@ -83,7 +90,7 @@ const postReports = createRoute({
   path: "/v1/reports",
   summary: "How the hosts of modules did",
   request: { body: jsonBody(z.union([statusSchema, z.array(statusSchema).max(MAX_STATUSES)])) },
-  responses: { 202: { description: "Durable" }, ...problemResponses(400, 413, 415, 422, 503) },
+  responses: { 202: { description: "Durable" }, ...problemResponses(400, 401, 403, 413, 415, 422, 429, 503) },
 });
 
 const getStatus = createRoute({
@@ -122,7 +129,7 @@ const getStatus = createRoute({
           .openapi("StatusList"),
       ),
     },
-    ...problemResponses(400, 401, 503),
+    ...problemResponses(400, 401, 429, 503),
   },
 });
 
@@ -144,6 +151,8 @@ export function makeApp(deps: ReportAppDeps): HttpApp {
       error instanceof StoreUnavailable ? unavailable(`the database is not available: ${error.message}`) : undefined,
   });
 
+  app.use("/v1/*", guardCalls({ access: deps.access, rules: REPORT_CALLS, anonymous: deps.anonymous }));
+
   app.openapi(postReports, async (c) => {
     const body = c.req.valid("json");
     let refused = 0;
@@ -164,7 +173,6 @@ export function makeApp(deps: ReportAppDeps): HttpApp {
   });
 
   app.openapi(getStatus, async (c) => {
-    await deps.admitReader(c.req.header("authorization"));
     const { modid, cmdid, limit = 1000, after } = c.req.valid("query");
     const rows = await deps.store.status({ modid, cmdid, limit, after: parseCursor(after) });
     const last = rows.at(-1);

@@ -45,7 +45,17 @@ export const reportConfig = defineConfig("report", {
       }),
     },
   },
-  auth: authSection,
+  auth: {
+    ...authSection,
+    keys: {
+      ...authSection.keys,
+      anonymous_report: key(z.union([z.literal("auto"), z.boolean()]), {
+        doc: "Whether POST /v1/reports needs no token (else: a registrar's, an editor's or an admin's). \"auto\": only while http.host is a loopback address.",
+        default: "auto",
+        reload: true,
+      }),
+    },
+  },
   log: logSection,
   data: dataSection,
 });

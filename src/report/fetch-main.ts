@@ -14,7 +14,8 @@ import { Intake } from "./intake.ts";
 const CLOSE_MS = 5000;
 
 export interface FetchHandler {
-  fetch(request: Request): Promise<Response>;
+  /** `caller`: its address, where the runtime knows it; guesses at tokens are counted by it. */
+  fetch(request: Request, caller?: { readonly address?: string }): Promise<Response>;
   close(): Promise<void>;
 }
 
@@ -38,21 +39,30 @@ export async function createHandler(env: Environment): Promise<FetchHandler> {
     batchRows: () => config.queue.batch_rows,
     flushIntervalMs: () => config.queue.flush_interval_ms,
   });
-  const access = new Access(database.tokens, config.auth.admin_token, systemClock);
+  const metrics = createMetrics("report");
+  const access = new Access({
+    tokens: database.tokens,
+    configuredToken: config.auth.admin_token,
+    clock: systemClock,
+    log: log.with({ component: "access" }),
+    metrics,
+  });
   const app = makeApp({
     store: database.reports,
     intake,
-    admitReader: async (authorization) => {
-      if (config.auth.anonymous_read !== true) await access.require(authorization);
-    },
+    access,
+    anonymous: (need) =>
+      (need === "read" && config.auth.anonymous_read === true) ||
+      (need === "report" && config.auth.anonymous_report === true),
     log: log.with({ component: "http" }),
-    metrics: createMetrics("report"),
+    metrics,
     clock: systemClock,
     ready: () => undefined,
   });
   return {
-    fetch: async (request) => await app.fetch(request),
+    fetch: async (request, caller) => await app.fetch(request, caller),
     async close() {
+      await access.close();
       await intake.stop(CLOSE_MS);
       await database.close();
     },

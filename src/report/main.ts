@@ -1,5 +1,6 @@
 // The report service as a process: agents' statistics over TCP and HTTP in, the database behind.
-import { Access, readsNeedNoToken } from "../auth/access.ts";
+import { Access } from "../auth/access.ts";
+import { needsNoToken } from "../auth/anonymous.ts";
 import { listenTcp } from "../net/tcp-server.ts";
 import { systemClock } from "../platform/clock.ts";
 import { watchConfig } from "../platform/config-watch.ts";
@@ -67,14 +68,22 @@ shutdown.onShutdown("tcp", () => tcp.stop());
 const resuming = setInterval(() => frames.tick(), 200);
 shutdown.onShutdown("resuming", () => clearInterval(resuming));
 
-const access = new Access(database.tokens, config.auth.admin_token, clock);
+const access = new Access({
+  tokens: database.tokens,
+  configuredToken: config.auth.admin_token,
+  clock,
+  log: log.with({ component: "access" }),
+  metrics,
+});
+shutdown.onShutdown("last uses of tokens", () => access.close());
 let migrated = false;
 const app = makeApp({
   store: database.reports,
   intake,
-  admitReader: async (authorization) => {
-    if (!readsNeedNoToken(config.auth.anonymous_read, config.http.host)) await access.require(authorization);
-  },
+  access,
+  anonymous: (need) =>
+    (need === "read" && needsNoToken(config.auth.anonymous_read, config.http.host)) ||
+    (need === "report" && needsNoToken(config.auth.anonymous_report, config.http.host)),
   log: log.with({ component: "http" }),
   metrics,
   clock,

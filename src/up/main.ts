@@ -2,7 +2,7 @@
 // the database (tables, first admin token, demo routes when there is none), then runs dns, report and an agent as
 // processes of their own, starts again what dies, and ends them all on Ctrl-C.
 import { agentConfig } from "../agent/config.ts";
-import { createFirstAdminToken } from "../auth/access.ts";
+import { createFirstAdminToken } from "../auth/first-token.ts";
 import { dnsConfig } from "../dns/config.ts";
 import { spawnChild } from "../platform/child-process.ts";
 import { readStartup } from "../platform/config-file.ts";

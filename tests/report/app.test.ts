@@ -1,7 +1,9 @@
 import { describe, expect, test } from "bun:test";
-import { ProblemError } from "../../src/platform/http-problem.ts";
+import { Access } from "../../src/auth/access.ts";
+import { systemClock } from "../../src/platform/clock.ts";
 import { silentMetrics } from "../../src/platform/metrics-port.ts";
 import { makeApp } from "../../src/report/app.ts";
+import { MemoryTokenStore } from "../support/memory-token-store.ts";
 import { expectProblem } from "../support/problems.ts";
 import { IntakeRig } from "./intake-rig.ts";
 
@@ -9,12 +11,19 @@ const RESULT = { ip: "10.0.0.1", port: 80, succ: 3, err: 1 };
 const STATUS = { modid: 1, cmdid: 2, caller: "10.0.0.9", results: [RESULT] };
 
 class Rig extends IntakeRig {
+  readonly tokens = new MemoryTokenStore();
+  readonly access = new Access({
+    tokens: this.tokens,
+    configuredToken: "reader",
+    clock: systemClock,
+    log: this.log,
+    metrics: silentMetrics,
+  });
   readonly app = makeApp({
     store: this.store,
     intake: this.intake,
-    admitReader: async (authorization) => {
-      if (authorization !== "Bearer reader") throw new ProblemError(401, "this needs an access token");
-    },
+    access: this.access,
+    anonymous: (need) => need === "report",
     log: this.log,
     metrics: silentMetrics,
     clock: this.clock,

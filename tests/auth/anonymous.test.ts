@@ -1,6 +1,6 @@
 // Who needs no token. (What a token allows is tested where it is asked for: tests/dns, tests/report.)
 import { expect, test } from "bun:test";
-import { readsNeedNoToken } from "../../src/auth/access.ts";
+import { needsNoToken } from "../../src/auth/anonymous.ts";
 
 test.each([
   ["auto", "127.0.0.1", true],
@@ -14,5 +14,5 @@ test.each([
   [true, "0.0.0.0", true],
   [false, "127.0.0.1", false],
 ] as const)("anonymous_read %p on %s: %p", (setting, host, expected) => {
-  expect(readsNeedNoToken(setting, host)).toBe(expected);
+  expect(needsNoToken(setting, host)).toBe(expected);
 });
