@@ -5,15 +5,8 @@ import { POLICIES } from "../core/policies.ts";
 import { version } from "../platform/version.ts";
 import { openDatabase } from "../store/open.ts";
 import { type ApiTarget, CommandError, call, request } from "./api.ts";
-
-const DNS_ARGS = {
-  dns: {
-    type: "string",
-    description: "The dns service's HTTP address (or LARS_DNS_URL)",
-    default: process.env.LARS_DNS_URL ?? "http://127.0.0.1:7780",
-  },
-  token: { type: "string", description: "Access token for changes (or LARS_ADMIN_TOKEN)" },
-} as const satisfies ArgsDef;
+import { DNS_ARGS, dnsOf, print, trim } from "./terminal.ts";
+import { token } from "./tokens.ts";
 
 const AGENT_ARGS = {
   agent: {
@@ -36,18 +29,6 @@ const MODULE_ARG = {
   module: { type: "positional", description: "modid.cmdid", required: true },
 } as const satisfies ArgsDef;
 const HOST_ARG = { host: { type: "positional", description: "ip:port", required: true } } as const satisfies ArgsDef;
-
-function print(value: unknown): void {
-  if (value !== undefined) process.stdout.write(`${JSON.stringify(value, undefined, 2)}\n`);
-}
-
-function trim(url: string): string {
-  return url.replace(/\/+$/, "");
-}
-
-function dnsOf(args: { dns: string; token?: string | undefined }): ApiTarget {
-  return { url: trim(args.dns), token: args.token ?? process.env.LARS_ADMIN_TOKEN };
-}
 
 function modulePath(module: string): string {
   const match = /^(-?\d+)[./](-?\d+)$/.exec(module);
@@ -336,6 +317,7 @@ const main = defineCommand({
     pick,
     verdicts,
     status,
+    token,
     migrate,
   },
 });
