@@ -5,6 +5,7 @@ import { backoffDelay } from "../core/backoff.ts";
 import { StatisticsReader } from "../core/call-statistics.ts";
 import { shardOf } from "../core/shard-map.ts";
 import type { Log } from "../platform/log.ts";
+import { PICK_ANSWER_NUMBERS, readPickAnswer } from "./pick-batch.ts";
 import { ShardCounters } from "./shard-counters.ts";
 import type { ModuleDescription, ResolveAnswer, RouteUpdate } from "./shard-modules.ts";
 import type { CallReport, FromShard, PickAnswer, ShardSettings, ToShard } from "./shard-protocol.ts";
@@ -45,6 +46,8 @@ interface Slot {
   readonly counters: ShardCounters;
   readonly statistics: StatisticsReader;
   readonly pending: Map<number, Pending>;
+  /** Picks to be sent when this turn of the event loop is over (pick-batch.ts). */
+  readonly picks: number[];
   ready: boolean;
   port: number;
   receiveBufferBytes: number;
@@ -67,6 +70,8 @@ export class ShardPool {
   readonly #slots: Slot[] = [];
   #nextId = 1;
   #stopping = false;
+  #picksScheduled = false;
+  readonly #flushPicks = (): void => this.#sendPicks();
   readonly #sweeper: Timer;
   #startup: { resolve(): void; reject(error: Error): void } | undefined;
 
@@ -87,6 +92,7 @@ export class ShardPool {
           counters: new ShardCounters(),
           statistics: new StatisticsReader(),
           pending: new Map(),
+          picks: [],
           ready: false,
           port: 0,
           receiveBufferBytes: 0,
@@ -154,6 +160,12 @@ export class ShardPool {
   }
 
   #receive(slot: Slot, message: FromShard): void {
+    if (message instanceof Int32Array) {
+      for (let at = 0; at < message.length; at += PICK_ANSWER_NUMBERS) {
+        this.#resolve(slot, message[at]!, readPickAnswer(message, at));
+      }
+      return;
+    }
     switch (message.type) {
       case "ready":
         slot.ready = true;
@@ -178,9 +190,6 @@ export class ShardPool {
         break;
       case "forget":
         this.#options.onForget(message.modid, message.cmdid);
-        break;
-      case "picked":
-        this.#resolve(slot, message.id, message.answer);
         break;
       case "resolved":
         this.#resolve(slot, message.id, message.answer);
@@ -210,6 +219,7 @@ export class ShardPool {
       pending.reject(new ShardUnavailable(`shard ${slot.index} was restarted; ask again`));
     }
     slot.pending.clear();
+    slot.picks.length = 0;
     slot.stopped?.();
     if (this.#stopping) return;
     const ranMs = performance.now() - slot.startedAtMs;
@@ -229,15 +239,26 @@ export class ShardPool {
     }, delayMs);
   }
 
-  #ask(slot: Slot, message: (id: number) => ToShard): Promise<Answer> {
+  #ask(slot: Slot, send: (id: number) => void): Promise<Answer> {
     if (slot.worker === undefined || slot.pending.size >= MAX_PENDING) {
       return Promise.reject(new ShardUnavailable(`shard ${slot.index} cannot answer now; ask again`));
     }
-    const id = this.#nextId++;
+    // An id travels as 32 bits.
+    const id = this.#nextId;
+    this.#nextId = (id + 1) & 0x7fff_ffff;
     return new Promise((resolve, reject) => {
       slot.pending.set(id, { deadlineMs: performance.now() + PENDING_TIMEOUT_MS, resolve, reject });
-      this.#post(slot, message(id));
+      send(id);
     });
+  }
+
+  #sendPicks(): void {
+    this.#picksScheduled = false;
+    for (const slot of this.#slots) {
+      if (slot.picks.length === 0) continue;
+      this.#post(slot, Int32Array.from(slot.picks));
+      slot.picks.length = 0;
+    }
   }
 
   #sweep(): void {
@@ -253,25 +274,29 @@ export class ShardPool {
 
   /** @throws ShardUnavailable */
   async pick(modid: number, cmdid: number, keyHash: number): Promise<PickAnswer> {
-    return (await this.#ask(this.#owner(modid, cmdid), (id) => ({
-      type: "pick",
-      id,
-      modid,
-      cmdid,
-      keyHash,
-    }))) as PickAnswer;
+    const slot = this.#owner(modid, cmdid);
+    return (await this.#ask(slot, (id) => {
+      slot.picks.push(id, modid, cmdid, keyHash);
+      if (this.#picksScheduled) return;
+      this.#picksScheduled = true;
+      setImmediate(this.#flushPicks);
+    })) as PickAnswer;
   }
 
   /** A pick and up to `limit` - 1 others; 0: none, only whether the module is there. @throws ShardUnavailable */
   async resolve(modid: number, cmdid: number, limit: number): Promise<ResolveAnswer> {
     const owner = this.#owner(modid, cmdid);
-    return (await this.#ask(owner, (id) => ({ type: "resolve", id, modid, cmdid, limit }))) as ResolveAnswer;
+    return (await this.#ask(owner, (id) =>
+      this.#post(owner, { type: "resolve", id, modid, cmdid, limit }),
+    )) as ResolveAnswer;
   }
 
   /** @throws ShardUnavailable */
   async describe(modid: number, cmdid: number): Promise<ModuleDescription | undefined> {
     const owner = this.#owner(modid, cmdid);
-    return (await this.#ask(owner, (id) => ({ type: "describe", id, modid, cmdid }))) as ModuleDescription | undefined;
+    return (await this.#ask(owner, (id) => this.#post(owner, { type: "describe", id, modid, cmdid }))) as
+      | ModuleDescription
+      | undefined;
   }
 
   report(reports: readonly CallReport[]): void {

@@ -41,13 +41,8 @@ export type ToShard =
   | { readonly type: "peer"; readonly shard: number; readonly port: MessagePort }
   | { readonly type: "routes"; readonly routes: readonly RouteUpdate[] }
   | { readonly type: "configure"; readonly settings: ShardSettings }
-  | {
-      readonly type: "pick";
-      readonly id: number;
-      readonly modid: number;
-      readonly cmdid: number;
-      readonly keyHash: number;
-    }
+  /** Picks (pick-batch.ts). */
+  | Int32Array
   | {
       readonly type: "resolve";
       readonly id: number;
@@ -70,7 +65,8 @@ export type FromShard =
   | { readonly type: "block"; readonly block: StatisticsBlock }
   | { readonly type: "want"; readonly modid: number; readonly cmdid: number }
   | { readonly type: "forget"; readonly modid: number; readonly cmdid: number }
-  | { readonly type: "picked"; readonly id: number; readonly answer: PickAnswer }
+  /** Answers to picks (pick-batch.ts). */
+  | Int32Array
   | { readonly type: "resolved"; readonly id: number; readonly answer: ResolveAnswer }
   | { readonly type: "described"; readonly id: number; readonly description: ModuleDescription | undefined }
   | { readonly type: "log"; readonly level: LogLevel; readonly message: string; readonly fields: LogFields }

@@ -5,11 +5,12 @@
 import { RESOLVING } from "../core/balancer.ts";
 import { CallStatistics } from "../core/call-statistics.ts";
 import { bindUdp, type UdpSocket } from "../net/udp-socket.ts";
+import { PICK_REQUEST_NUMBERS, PickAnswers } from "./pick-batch.ts";
 import { Shard } from "./shard.ts";
 import { counterIndex, pickCounter, ShardCounters } from "./shard-counters.ts";
 import { ShardModules } from "./shard-modules.ts";
 import { type PeerPort, ShardPeers } from "./shard-peers.ts";
-import type { FromShard, PickAnswer, ShardStart, ToShard } from "./shard-protocol.ts";
+import type { FromShard, ShardStart, ToShard } from "./shard-protocol.ts";
 
 declare const self: Worker;
 
@@ -29,6 +30,7 @@ class ShardWorker {
   readonly #modules: ShardModules;
   readonly #shard: Shard;
   readonly #peers: ShardPeers;
+  readonly #picked = new PickAnswers();
   #socket: UdpSocket | undefined;
   #tickedAtMs = 0;
   #forgotAtMs = performance.now();
@@ -120,6 +122,10 @@ class ShardWorker {
 
   handle(message: Exclude<ToShard, ShardStart>): void {
     const nowMs = performance.now();
+    if (message instanceof Int32Array) {
+      this.#pickAll(message, nowMs);
+      return;
+    }
     switch (message.type) {
       case "peer":
         this.#peers.connect(message.shard, message.port as unknown as PeerPort);
@@ -129,9 +135,6 @@ class ShardWorker {
         break;
       case "configure":
         this.#modules.configure(message.settings.limits, message.settings.balancer, nowMs);
-        break;
-      case "pick":
-        this.#pick(message.id, message.modid, message.cmdid, message.keyHash, nowMs);
         break;
       case "resolve":
         this.#resolve(message.id, message.modid, message.cmdid, message.limit, nowMs);
@@ -157,19 +160,28 @@ class ShardWorker {
     }
   }
 
+  #pickAll(batch: Int32Array, nowMs: number): void {
+    for (let at = 0; at < batch.length; at += PICK_REQUEST_NUMBERS) {
+      this.#pick(batch[at]!, batch[at + 1]!, batch[at + 2]!, batch[at + 3]! >>> 0, nowMs);
+    }
+    this.#sendPicked();
+  }
+
   #pick(id: number, modid: number, cmdid: number, keyHash: number, nowMs: number): void {
     const answer = (atMs: number, mayWait: boolean): boolean => {
       const picked = this.#modules.pick(modid, cmdid, keyHash, atMs);
       if (picked === RESOLVING && mayWait) return false;
       this.#counters.values[pickCounter(picked)]! += 1;
-      const result: PickAnswer =
-        "port" in picked
-          ? { outcome: "host", ip: picked.ip, port: picked.port }
-          : { outcome: picked.kind as "shedding" | "resolving" | "unknown" };
-      post({ type: "picked", id, answer: result });
+      this.#picked.add(id, picked);
+      // One that waited comes outside of its batch.
+      if (!mayWait) this.#sendPicked();
       return true;
     };
     this.#answerOrWait(modid, cmdid, answer, nowMs);
+  }
+
+  #sendPicked(): void {
+    if (!this.#picked.empty) post(this.#picked.take());
   }
 
   #resolve(id: number, modid: number, cmdid: number, limit: number, nowMs: number): void {
@@ -209,7 +221,7 @@ let worker: ShardWorker | undefined;
 
 self.onmessage = (event: MessageEvent) => {
   const message = event.data as ToShard;
-  if (message.type !== "start") {
+  if (message instanceof Int32Array || message.type !== "start") {
     worker?.handle(message);
     return;
   }
