@@ -22,8 +22,7 @@ export class PickAnswers {
 
   add(id: number, picked: PickResult): void {
     if ("port" in picked) this.#numbers.push(id, HOST, picked.ip, picked.port);
-    else
-      this.#numbers.push(id, OUTCOMES.indexOf(picked === RESOLVING ? "resolving" : (picked.kind as "shedding")), 0, 0);
+    else this.#numbers.push(id, OUTCOMES.indexOf(picked.kind as (typeof OUTCOMES)[number]), 0, 0);
   }
 
   take(): Int32Array {
