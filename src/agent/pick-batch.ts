@@ -36,4 +36,4 @@ export class PickAnswers {
 export function readPickAnswer(batch: Int32Array, at: number): PickAnswer {
   const outcome = OUTCOMES[batch[at + 1]!] ?? "unknown";
   return outcome === "host" ? { outcome, ip: batch[at + 2]!, port: batch[at + 3]! } : { outcome };
-}    else this.#numbers.push(id, OUTCOMES.indexOf(picked.kind as (typeof OUTCOMES)[number]), 0, 0)
+}
