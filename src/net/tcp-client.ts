@@ -6,9 +6,15 @@
 // over it; a later one begins after the address that was used last, so that a server that accepts and then fails does
 // not get all the tries. Between rounds there is a jittered, doubling pause. It is short after a connection that worked
 // and grows for one that never did, so a server that accepts and closes at once is not hammered.
+//
+// With TLS a connection is one when the handshake has succeeded and the server's certificate is for the host that was
+// asked for: the name, when it was a name, whatever address that led to. What is shown and believed is asked for anew at
+// every try, so that renewed files count from the next connection on.
 import { type BackoffLimits, backoffDelay } from "../core/backoff.ts";
 import { parseIp } from "../core/endpoint.ts";
 import { TcpConnection, type TransferCounters, TurnFlusher } from "./tcp-connection.ts";
+import { isTlsError, tlsFailure } from "./tls-failure.ts";
+import { bunClientTls, type ClientTls } from "./tls-options.ts";
 
 export interface ServerAddress {
   /** IP address or name. */
@@ -24,6 +30,8 @@ export interface TcpClientOptions {
   readonly backoff: BackoffLimits;
   /** 0 <= random() < 1. */
   readonly random: () => number;
+  /** Asked for at every try; one that throws is a try that failed, for that reason. Absent: plain TCP. */
+  readonly tls?: (() => ClientTls) | undefined;
   /** Bytes queued before `send` says stop. Default 4 MiB. */
   readonly maxQueuedBytes?: number;
   readonly onOpen: (connection: TcpConnection) => void;
@@ -42,8 +50,10 @@ export interface TcpClientOptions {
 export interface TcpClientCounters extends TransferCounters {
   /** Tries to connect. */
   attempts: number;
-  /** Tries that failed: refused, timed out. */
+  /** Tries that failed: refused, timed out, no TLS. */
   failedAttempts: number;
+  /** Of these: TLS handshakes that failed. */
+  handshakeFailures: number;
   /** Names that could not be resolved. */
   failedLookups: number;
   connects: number;
@@ -69,6 +79,8 @@ interface Candidate {
   readonly ip: string;
   readonly port: number;
   readonly key: string;
+  /** What was looked up; undefined: an address was given. */
+  readonly name: string | undefined;
 }
 
 /** A try to connect, from its start to the end of the connection it led to. Hangs on Bun's socket. */
@@ -77,6 +89,10 @@ interface Attempt {
   /** What came of it: a connection, or why there is none. Only the first call counts. */
   readonly settle: (outcome: TcpConnection | string) => void;
   connection: TcpConnection | undefined;
+  /** With TLS, while its handshake goes on. */
+  shaking: Bun.Socket<Attempt> | undefined;
+  /** Our count of bytes when the connection was made. */
+  bytesBefore: number;
   /** Timed out or stopped: if it still succeeds, it is closed at once. */
   abandoned: boolean;
 }
@@ -97,6 +113,7 @@ class ReconnectingClient implements TcpClient {
   readonly counters: TcpClientCounters = {
     attempts: 0,
     failedAttempts: 0,
+    handshakeFailures: 0,
     failedLookups: 0,
     connects: 0,
     losses: 0,
@@ -160,6 +177,7 @@ class ReconnectingClient implements TcpClient {
     if (attempt !== undefined && attempt.connection === undefined) {
       attempt.abandoned = true;
       attempt.settle("stopped");
+      attempt.shaking?.terminate();
     }
     const connection = this.#connection;
     if (connection !== undefined) {
@@ -196,12 +214,16 @@ class ReconnectingClient implements TcpClient {
       addresses = this.#options.addresses();
     });
     const found = await Promise.all(addresses.map((address) => this.#resolveOne(address)));
-    return [...new Map(found.flat().map((candidate) => [candidate.key, candidate])).values()];
+    // Two names of one address are two candidates where the name is checked.
+    const identity = ({ key, name }: Candidate): string =>
+      this.#options.tls === undefined ? key : `${key} ${name ?? ""}`;
+    return [...new Map(found.flat().map((candidate) => [identity(candidate), candidate])).values()];
   }
 
   async #resolveOne({ host, port }: ServerAddress): Promise<readonly Candidate[]> {
-    const at = (ip: string): Candidate => ({ ip, port, key: `${ip}:${port}` });
-    if (parseIp(host) !== undefined || host.includes(":")) return [at(host)];
+    const isAddress = parseIp(host) !== undefined || host.includes(":");
+    const at = (ip: string): Candidate => ({ ip, port, key: `${ip}:${port}`, name: isAddress ? undefined : host });
+    if (isAddress) return [at(host)];
     try {
       const lookup = this.#options.lookup ?? lookupIpv4;
       return (await withTimeout(lookup(host), this.#options.connectTimeoutMs)).map(at);
@@ -235,6 +257,8 @@ class ReconnectingClient implements TcpClient {
       const attempt: Attempt = {
         candidate,
         connection: undefined,
+        shaking: undefined,
+        bytesBefore: 0,
         abandoned: false,
         settle: (outcome) => {
           clearTimeout(timer);
@@ -247,7 +271,12 @@ class ReconnectingClient implements TcpClient {
       const timer = setTimeout(() => {
         // Bun cannot cancel it: the kernel gives up by itself in two minutes, so such tries stay few.
         attempt.abandoned = true;
-        attempt.settle(`no answer in ${this.#options.connectTimeoutMs} ms`);
+        const { shaking } = attempt;
+        const what = shaking === undefined ? "no answer" : "no TLS handshake";
+        attempt.settle(`${what} in ${this.#options.connectTimeoutMs} ms`);
+        if (shaking === undefined) return;
+        this.counters.handshakeFailures++;
+        shaking.terminate();
       }, this.#options.connectTimeoutMs);
       this.#attempt = attempt;
       void this.#open(attempt);
@@ -257,11 +286,14 @@ class ReconnectingClient implements TcpClient {
   /** Bun tells of success through the open handler, before anything can arrive. */
   async #open(attempt: Attempt): Promise<void> {
     try {
+      const { ip, port, name } = attempt.candidate;
+      const tls = this.#options.tls === undefined ? undefined : bunClientTls(this.#options.tls(), name);
       await Bun.connect<Attempt>({
-        hostname: attempt.candidate.ip,
-        port: attempt.candidate.port,
+        hostname: ip,
+        port,
         data: attempt,
-        socket: this.#handlers as unknown as Bun.SocketHandler<Attempt>,
+        ...(tls === undefined ? {} : { tls }),
+        socket: (tls === undefined ? this.#handlers : this.#tlsHandlers) as unknown as Bun.SocketHandler<Attempt>,
       });
     } catch (error) {
       attempt.settle(textOf(error));
@@ -280,6 +312,7 @@ class ReconnectingClient implements TcpClient {
       socket.setKeepAlive(true, KEEPALIVE_MS);
       const connection = new TcpConnection(this.#nextId++, this, socket);
       attempt.connection = connection;
+      attempt.bytesBefore = this.counters.bytesIn;
       this.#connection = connection;
       this.#server = attempt.candidate.key;
       this.counters.connects++;
@@ -305,6 +338,48 @@ class ReconnectingClient implements TcpClient {
     },
     error: (_socket: Bun.Socket<Attempt>, error: Error): void => this.#failed(error),
     connectError: (socket: Bun.Socket<Attempt>, error: Error): void => socket.data.settle(textOf(error)),
+  };
+
+  readonly #tlsHandlers = {
+    ...this.#handlers,
+    open: (socket: Bun.Socket<Attempt>): void => {
+      if (socket.data.abandoned) socket.terminate();
+      else socket.data.shaking = socket;
+    },
+    handshake: (socket: Bun.Socket<Attempt>, ok: boolean, error: Error | null): void => {
+      const attempt = socket.data;
+      attempt.shaking = undefined;
+      if (ok && error === null) {
+        this.#handlers.open(socket);
+        return;
+      }
+      if (attempt.abandoned) return;
+      this.counters.handshakeFailures++;
+      attempt.settle(`as ${attempt.candidate.name ?? attempt.candidate.ip}: ${tlsFailure(error)}`);
+      socket.terminate();
+    },
+    close: (socket: Bun.Socket<Attempt>, error?: Error): void => {
+      const attempt = socket.data;
+      if (attempt.connection === undefined) {
+        attempt.settle("closed by the server during the TLS handshake");
+      } else if (this.counters.bytesIn === attempt.bytesBefore) {
+        // A server of TLS 1.3 refuses a client's certificate after the handshake is over for the client.
+        attempt.connection.markClosed();
+        const how = error === undefined ? "closed by the server" : textOf(error);
+        const hint = "before it sent anything; if it demands client certificates, its log says why";
+        this.#lost(attempt.connection, `${how} ${hint}`);
+      } else this.#handlers.close(socket, error);
+    },
+    error: (socket: Bun.Socket<Attempt>, error: Error): void => {
+      const { connection } = socket.data;
+      if (connection === undefined || !isTlsError(error)) {
+        this.#failed(error);
+        return;
+      }
+      this.counters.handshakeFailures++;
+      connection.markClosed();
+      this.#lost(connection, tlsFailure(error));
+    },
   };
 
   /** ConnectionOwner: */
