@@ -1,5 +1,7 @@
 // Calls of the services' HTTP APIs for the command line: one place that knows addresses, the token and what a problem
-// looks like.
+// looks like. Services with TLS are asked at https URLs; LARS_CA_FILE names the CA that signed their certificates, where
+// that is not a public one.
+import { readFileSync } from "node:fs";
 
 export interface ApiTarget {
   /** Without a slash at the end. */
@@ -46,11 +48,13 @@ export async function request(
   headers: Record<string, string> = {},
 ): Promise<Answer> {
   const url = `${target.url}${path}`;
+  const ca = trustedCa();
   let response: Response;
   try {
     response = await fetch(url, {
       method,
       signal: AbortSignal.timeout(TIMEOUT_MS),
+      ...(ca === undefined ? {} : { tls: { ca } }),
       headers: {
         ...(target.token === undefined ? {} : { authorization: `Bearer ${target.token}` }),
         ...(body === undefined ? {} : { "content-type": "application/json" }),
@@ -60,7 +64,7 @@ export async function request(
     });
   } catch (error) {
     throw new CommandError(
-      `${url} was not reached (${reason(error)}); is the service running, and is this its address?`,
+      `${url} was not reached (${reason(error)}); is the service running, and is this its address?${hint(url, error)}`,
     );
   }
   const text = await response.text();
@@ -69,6 +73,27 @@ export async function request(
     return { json, tag: response.headers.get("etag") ?? undefined };
   }
   throw new CommandError(`${method} ${url}: ${response.status} ${problemText(text)}`, response.status);
+}
+
+/** The text of LARS_CA_FILE. */
+function trustedCa(): string | undefined {
+  const file = process.env.LARS_CA_FILE ?? "";
+  if (file === "") return undefined;
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new CommandError(
+      `LARS_CA_FILE ${file} cannot be read (${reason(error)}); give a PEM file of CA certificates`,
+    );
+  }
+}
+
+/** A failed handshake has many causes of which the code names one; two of them are the caller's to mend. */
+function hint(url: string, error: unknown): string {
+  if (/ISSUER|SIGNED|VERIFY_LEAF/.test(reason(error))) {
+    return " Its certificate is not signed by a CA that is trusted here: set LARS_CA_FILE to the PEM file of the CA that signed it.";
+  }
+  return url.startsWith("http:") ? " Where it speaks TLS, its URL begins with https." : "";
 }
 
 function reason(error: unknown): string {

@@ -125,3 +125,51 @@ export const dataSection = {
     }),
   },
 } as const satisfies ConfigSection;
+
+function file(doc: string, reload: string): ConfigKey<string> {
+  return key(z.string().max(4096), { doc: `${doc} ${reload}`, default: "" });
+}
+
+const RENEWED = "The file is looked at every second and on SIGHUP: a renewed one counts for new connections.";
+
+/** `knows`: what a client CA comes to in this process. */
+export function tlsSection(knows: string) {
+  return {
+    doc: "Encryption of what this process listens on. Paths are of PEM files; relative ones count from the project's folder.",
+    keys: {
+      cert_file: file("The certificate, then the intermediate ones. Empty: no TLS.", RENEWED),
+      key_file: file("Its private key, without a passphrase.", RENEWED),
+      client_ca_file: file(`CAs whose certificates clients must show. ${knows} Empty: none is asked for.`, RENEWED),
+    },
+  } as const satisfies ConfigSection;
+}
+
+export const clientTlsSection = {
+  doc: "What this process believes and shows where it connects to others with TLS. Paths as in [tls].",
+  keys: {
+    ca_file: file("CAs that servers' certificates must be signed by. Empty: the public ones.", RENEWED),
+    cert_file: file("The certificate to show to servers that ask for one. Empty: none.", RENEWED),
+    key_file: file("Its private key, without a passphrase.", RENEWED),
+  },
+} as const satisfies ConfigSection;
+
+/** Of a section that says where to connect. */
+export function overTls(whom: string): ConfigKey<boolean> {
+  return key(z.boolean(), {
+    doc: `Whether to speak TLS with ${whom}: its certificate must be for the host as written in addresses, and signed by a CA of client_tls.ca_file.`,
+    default: false,
+  });
+}
+
+export const securitySection = {
+  doc: "What is refused unless it is allowed.",
+  keys: {
+    allow_insecure: key(z.boolean(), {
+      doc:
+        "Whether to listen beyond loopback without encryption or without knowing the callers. Only in a network where " +
+        "everybody may read and change everything.",
+      default: false,
+      env: "LARS_ALLOW_INSECURE",
+    }),
+  },
+} as const satisfies ConfigSection;
