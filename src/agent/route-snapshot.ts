@@ -4,8 +4,8 @@
 // dns service sends. It is written beside its place, synced and renamed, so that a crash leaves the old one or the new
 // one; a file that does not match its checksum is put aside and the agent starts without.
 import { createHash } from "node:crypto";
-import { mkdir, open, readFile, rename } from "node:fs/promises";
-import { dirname } from "node:path";
+import { readFile, rename } from "node:fs/promises";
+import { replaceFile } from "../platform/durable-file.ts";
 import { MSG_GET_ROUTE_RESPONSE } from "../wire/frame.ts";
 import { FrameDecoder } from "../wire/frame-decoder.ts";
 import { decodeGetRouteResponse, encodeGetRouteResponse } from "../wire/route-codec.ts";
@@ -51,24 +51,7 @@ export class RouteSnapshot {
 
   /** @throws when the folder cannot be made or the file cannot be written; the last good file is then still there */
   async save(routes: Iterable<RouteUpdate>): Promise<void> {
-    const bytes = encode(routes);
-    await mkdir(dirname(this.path), { recursive: true });
-    const beside = `${this.path}.${process.pid}.tmp`;
-    const file = await open(beside, "w", 0o644);
-    try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(beside, this.path);
-    // The rename itself is durable once its folder is.
-    const folder = await open(dirname(this.path), "r");
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+    await replaceFile(this.path, encode(routes));
   }
 
   /** A damaged file is renamed to `<path>.bad`. */
