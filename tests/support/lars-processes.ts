@@ -54,6 +54,14 @@ export function temporaryFolder(name: string): string {
   return folder;
 }
 
+/** Where a process runs, when that is not simply this machine. */
+export interface Placement {
+  /** What it listens on and is reached by. Default 127.0.0.1. */
+  readonly address?: string;
+  /** What it is run under: enters namespaces and then becomes the program. */
+  readonly command?: readonly string[];
+}
+
 /** One process of the system. Its ports and data outlive a restart. */
 export class LarsProcess {
   readonly url: string;
@@ -64,8 +72,9 @@ export class LarsProcess {
     readonly name: ProcessName,
     readonly ports: Ports,
     readonly env: Readonly<Record<string, string>>,
+    readonly placement: Placement = {},
   ) {
-    this.url = `http://127.0.0.1:${ports.http}`;
+    this.url = `http://${placement.address ?? "127.0.0.1"}:${ports.http}`;
   }
 
   get pid(): number {
@@ -83,7 +92,8 @@ export class LarsProcess {
   }
 
   launch(): void {
-    const child = Bun.spawn([process.execPath, join(PROJECT_ROOT, `src/${this.name}/main.ts`)], {
+    const command = [...(this.placement.command ?? []), process.execPath];
+    const child = Bun.spawn([...command, join(PROJECT_ROOT, `src/${this.name}/main.ts`)], {
       cwd: tmpdir(),
       env: { ...cleanEnvironment(), ...this.env },
       stdin: "ignore",
@@ -183,6 +193,7 @@ export interface LarsOptions {
   readonly agent?: number;
   /** LARS_… variables for all processes. */
   readonly env?: Readonly<Record<string, string>>;
+  readonly place?: (name: ProcessName, index: number) => Placement;
 }
 
 /** Processes that know each other. */
@@ -228,7 +239,14 @@ export async function makeLars(options: LarsOptions = {}): Promise<Lars> {
     for (let i = 0; i < count; i++) {
       const first = await freePorts(6);
       const ports: Ports = { tcp: first, http: first + 1, udp: first + 2, resolver: first + 5 };
-      made.push(new LarsProcess(name, ports, { ...extra(ports, i), ...base }));
+      const placement = options.place?.(name, i) ?? {};
+      const listen: Record<string, string> = {};
+      if (placement.address !== undefined) {
+        // An agent's callers are on its own machine.
+        for (const section of name === "agent" ? ["HTTP"] : ["HTTP", "TCP"])
+          listen[`LARS_${name.toUpperCase()}__${section}__HOST`] = placement.address;
+      }
+      made.push(new LarsProcess(name, ports, { ...extra(ports, i), ...listen, ...base }, placement));
     }
     return made;
   };
@@ -243,7 +261,7 @@ export async function makeLars(options: LarsOptions = {}): Promise<Lars> {
     LARS_DATA_DIR: join(folder, `report-${i}`),
   }));
   const addresses = (processes: readonly LarsProcess[]) =>
-    processes.map(({ ports }) => `127.0.0.1:${ports.tcp}`).join(",");
+    processes.map(({ ports, placement }) => `${placement.address ?? "127.0.0.1"}:${ports.tcp}`).join(",");
   const agent = await make("agent", options.agent ?? 1, ({ udp, http, resolver }, i) => ({
     LARS_AGENT__UDP__PORT: String(udp),
     LARS_AGENT__RESOLVER__PORT: String(resolver),

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { spawn } from "bun";
 import { createConnection } from "mysql2/promise";
+import type { Placement } from "./lars-processes.ts";
 
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 30_000;
@@ -17,6 +18,8 @@ export interface MariadbOptions {
   readonly flushLogAtCommit?: 0 | 1 | 2;
   /** More server options, as on its command line. */
   readonly args?: readonly string[];
+  /** Elsewhere than on loopback it lets everybody in. */
+  readonly placement?: Placement;
 }
 
 export interface Mariadb {
@@ -35,6 +38,8 @@ export interface Mariadb {
   stop(): Promise<void>;
   /** SIGKILL, and waits. */
   kill(): Promise<void>;
+  /** SIGSTOP and SIGCONT: it hangs and goes on. */
+  signal(signal: "SIGSTOP" | "SIGCONT"): void;
   /** Stops it for good and removes its data. */
   remove(): Promise<void>;
 }
@@ -90,6 +95,8 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
   const home = mkdtempSync(join(tmpdir(), "lars-mariadb-"));
   const data = join(home, "data");
   const port = await freePort();
+  const { address = "127.0.0.1", command = [] } = options.placement ?? {};
+  const openToAll = address === "127.0.0.1" ? [] : ["--skip-grant-tables"];
   let running: ReturnType<typeof spawn> | undefined;
 
   // Ends with this process however that ends (a test run fires no exit handlers): its standard input closes, it kills
@@ -110,7 +117,7 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
 
   const connect = (database?: string, multipleStatements = false) =>
     createConnection({
-      host: "127.0.0.1",
+      host: address,
       port,
       user: "root",
       multipleStatements,
@@ -134,12 +141,14 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
     const log = join(home, "log");
     const child = spawn(
       [
+        ...command,
         server,
         "--no-defaults",
         `--datadir=${data}`,
         ...USER,
         `--port=${port}`,
-        "--bind-address=127.0.0.1",
+        `--bind-address=${address}`,
+        ...openToAll,
         `--socket=${join(home, "socket")}`,
         `--pid-file=${join(home, "pid")}`,
         "--skip-name-resolve",
@@ -184,10 +193,10 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
   await start();
   return {
     port,
-    url: (database) => `mysql://root@127.0.0.1:${port}/${database}`,
+    url: (database) => `mysql://root@${address}:${port}/${database}`,
     async createDatabase(name) {
       await sql(undefined, [`DROP DATABASE IF EXISTS \`${name}\``, `CREATE DATABASE \`${name}\``]);
-      return `mysql://root@127.0.0.1:${port}/${name}`;
+      return `mysql://root@${address}:${port}/${name}`;
     },
     async load(sqlFile, database) {
       const connection = await connect(database, true);
@@ -201,6 +210,7 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
     start,
     stop: () => end("SIGTERM"),
     kill: () => end("SIGKILL"),
+    signal: (signal) => running?.kill(signal),
     async remove() {
       await end("SIGTERM");
       watchdog.stdin.end();

@@ -3,9 +3,18 @@
 import { formatIp } from "../../src/core/endpoint.ts";
 import { formatModuleKey, type ModuleKey } from "../../src/core/module-key.ts";
 import { shardOf } from "../../src/core/shard-map.ts";
-import { HEADER_BYTES, MSG_GET_HOST_REQUEST, MSG_REPORT_REQUEST, sealFrame } from "../../src/wire/frame.ts";
+import {
+  HEADER_BYTES,
+  MSG_API_GET_ROUTE_REQUEST,
+  MSG_API_GET_ROUTE_RESPONSE,
+  MSG_GET_HOST_REQUEST,
+  MSG_REPORT_REQUEST,
+  readInt32,
+  sealFrame,
+} from "../../src/wire/frame.ts";
 import { decodeGetHostResponse, encodeGetHostRequest, makeGetHostResponse } from "../../src/wire/host-codec.ts";
 import { encodeReportRequest } from "../../src/wire/report-codec.ts";
+import { decodeGetRouteResponse, encodeGetRouteRequest, type GetRouteResponse } from "../../src/wire/route-codec.ts";
 
 export interface SteadyCallerOptions {
   readonly port: number;
@@ -13,6 +22,10 @@ export interface SteadyCallerOptions {
   /** What a call to a host comes to: 0 succeeds. */
   readonly call?: (module: ModuleKey, endpoint: string) => number;
   readonly timeoutMs?: number;
+  /** A pick was not answered in time, or without a host. */
+  readonly onFailure?: (pick: Pick) => void;
+  /** Answers to `askRoute`. */
+  readonly onRoute?: (route: GetRouteResponse) => void;
 }
 
 export interface CallTally {
@@ -61,6 +74,11 @@ export class SteadyCaller {
   }
 
   private receive(datagram: Uint8Array): void {
+    if (datagram.length >= HEADER_BYTES && readInt32(datagram, 0) === MSG_API_GET_ROUTE_RESPONSE) {
+      const route = decodeGetRouteResponse(datagram, HEADER_BYTES, datagram.length);
+      if (route !== undefined) this.options.onRoute?.(route);
+      return;
+    }
     const response = this.#response;
     if (!decodeGetHostResponse(datagram, HEADER_BYTES, datagram.length, response)) return;
     const settle = this.#waiting.get(response.seq);
@@ -102,6 +120,12 @@ export class SteadyCaller {
     });
   }
 
+  /** Asks which hosts a module has; the answer, if there is one, goes to `onRoute`. */
+  askRoute(module: ModuleKey): void {
+    const end = encodeGetRouteRequest(this.#out, HEADER_BYTES, module.modid, module.cmdid);
+    this.#send(sealFrame(this.#out, 0, MSG_API_GET_ROUTE_REQUEST, end), module);
+  }
+
   report(module: ModuleKey, endpoint: string, retcode: number): void {
     const [host, port] = endpoint.split(":") as [string, string];
     const ip = host.split(".").reduce((value, octet) => (value << 8) | Number(octet), 0);
@@ -113,10 +137,16 @@ export class SteadyCaller {
   /** One pick and, when it gave a host, the call and its report. */
   async once(module: ModuleKey): Promise<Pick> {
     const pick = await this.pick(module);
-    if (pick === "timeout") return pick;
+    if (pick === "timeout") {
+      this.options.onFailure?.(pick);
+      return pick;
+    }
     this.retcodes.set(pick.retcode, (this.retcodes.get(pick.retcode) ?? 0) + 1);
     this.slowestMs = Math.max(this.slowestMs, pick.ms);
-    if (pick.retcode !== 0) return pick;
+    if (pick.retcode !== 0) {
+      this.options.onFailure?.(pick);
+      return pick;
+    }
     const retcode = this.options.call?.(module, pick.endpoint) ?? 0;
     const key = `${formatModuleKey(module)} ${pick.endpoint}`;
     const tally = this.calls.get(key) ?? { succ: 0, err: 0 };

@@ -1,0 +1,108 @@
+// Links cut without a word (packets vanish) and cables pulled, between machines that are network namespaces: dns, report
+// and the database on one each, the agent with its callers on another.
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { startLars } from "../support/lars-processes.ts";
+import { type Mariadb, startMariadb } from "../support/mariadb.ts";
+import { type Machine, Network } from "../support/network.ts";
+import { type Fault, FaultScene } from "./fault-scene.ts";
+import { holdMs, keepFaultRow } from "./fault-table.ts";
+import { reasonAgainst, unless } from "./permitted.ts";
+
+const CUT_MS = holdMs(2500);
+
+const refused = await reasonAgainst(async () => (await Network.open()).close());
+
+describe.skipIf(refused !== undefined)(`links${unless(refused)}`, () => {
+  let network: Network;
+  let mariadb: Mariadb;
+  let scene: FaultScene;
+  const machines = new Map<string, Machine>();
+  const at = (name: string): Machine => machines.get(name)!;
+
+  beforeAll(async () => {
+    network = await Network.open();
+    for (const name of ["database", "dns-0", "dns-1", "report-0", "agent-0"]) {
+      machines.set(name, await network.machine(name));
+    }
+    mariadb = await startMariadb({ placement: at("database") });
+    const lars = await startLars({
+      databaseUrl: await mariadb.createDatabase("lars_links"),
+      dns: 2,
+      place: (name, i) => at(`${name}-${i}`),
+      env: { LARS_ALLOW_INSECURE: "true" },
+    });
+    scene = new FaultScene(lars, { callersCommand: at("agent-0").command });
+    await scene.prepare();
+  }, 60_000);
+
+  afterAll(async () => {
+    await scene?.lars.stop();
+    await mariadb?.remove();
+    await network?.close();
+  });
+
+  async function usedDns(): Promise<Machine> {
+    return at(`dns-${scene.lars.dns.indexOf(await scene.usedDns())}`);
+  }
+
+  function cut(name: string, pairs: () => Promise<readonly (readonly [Machine, Machine])[]>): Fault {
+    let cuts: readonly (readonly [Machine, Machine])[] = [];
+    return {
+      name: `${name}: cut`,
+      holdMs: CUT_MS,
+      async begin() {
+        cuts = await pairs();
+        for (const [one, other] of cuts) await network.cut(one, other);
+      },
+      async end() {
+        for (const [one, other] of cuts) await network.heal(one, other);
+      },
+    };
+  }
+
+  function unplugged(name: string, machine: () => Promise<Machine> | Machine): Fault {
+    let victim: Machine;
+    return {
+      name: `${name}: cable pulled`,
+      holdMs: CUT_MS,
+      async begin() {
+        victim = await machine();
+        await network.unplug(victim);
+      },
+      end: () => network.plugIn(victim),
+    };
+  }
+
+  async function harmless(fault: Fault): Promise<void> {
+    const row = await scene.run(fault);
+    keepFaultRow("links", row);
+    expect(row.lost).toBe(0);
+    expect(row.failed).toBe(0);
+    expect(row.stored).toBe(row.reported);
+  }
+
+  test("the link between the agent and its dns, cut: the agent moves to the other", async () => {
+    await harmless(cut("agent and its dns", async () => [[at("agent-0"), await usedDns()]]));
+  }, 120_000);
+
+  test("the links between the agent and every dns, cut: no pick fails, and the changes come when they heal", async () => {
+    await harmless(
+      cut("agent and every dns", async () => [
+        [at("agent-0"), at("dns-0")],
+        [at("agent-0"), at("dns-1")],
+      ]),
+    );
+  }, 120_000);
+
+  test("the agent's cable pulled: no pick fails on its machine, and no call is lost", async () => {
+    await harmless(unplugged("agent", () => at("agent-0")));
+  }, 120_000);
+
+  test("the link between one dns and the database, cut: writes move to the other dns", async () => {
+    await harmless(cut("the agent's dns and the database", async () => [[await usedDns(), at("database")]]));
+  }, 120_000);
+
+  test("the database's cable pulled: no pick fails, no acknowledged write and no call is lost", async () => {
+    await harmless(unplugged("database", () => at("database")));
+  }, 120_000);
+});
