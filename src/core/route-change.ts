@@ -15,6 +15,8 @@ import { type Endpoint, endpointKey, formatEndpoint } from "./endpoint.ts";
 import { formatModuleKey, type ModuleKey, ModuleMap } from "./module-key.ts";
 import { NO_CHOICE, type PolicyChoice } from "./policies.ts";
 import { hasChoice, sameChoice } from "./policy-choice.ts";
+import { type NameUndo, type RouteUndo, revertRoute } from "./route-revert.ts";
+import { markVanished } from "./vanished-routes.ts";
 
 /** A module as it stands: its hosts, its own name ("" none), its own policy and the revision of its last change. */
 export interface RouteRecord extends Assignment {
@@ -83,7 +85,7 @@ export type RouteChange =
       readonly ifMatch?: Precondition;
     }
   | { readonly action: "put-names"; readonly names: readonly NameContent[] }
-  /** `replace`: routes and names that the import does not mention are removed. */
+  /** `replace`: routes and names that the import does not mention are removed. Leased hosts stay as they are. */
   | {
       readonly action: "import";
       readonly routes: readonly RouteContent[];
@@ -91,7 +93,24 @@ export type RouteChange =
       readonly replace: boolean;
     }
   /** Found in the tables as an old tool left them: already done there, to be taken over here. */
-  | { readonly action: "adopt"; readonly routes: readonly RouteContent[]; readonly names: readonly NameContent[] };
+  | {
+      readonly action: "adopt";
+      readonly routes: readonly RouteContent[];
+      readonly names: readonly NameContent[];
+      /** Routes it shrinks are marked when more than this share of all hosts vanishes with it. Absent: none are. */
+      readonly maxVanishShare?: number;
+      /** The hosts say themselves which of them are leased. Absent: the original's tables do not know leases. */
+      readonly leasesAreKnown?: true;
+    }
+  /** Undoes the change at revision `of`, or nothing when something of it was changed since. */
+  | {
+      readonly action: "revert";
+      readonly of: number;
+      readonly routes: readonly RouteUndo[];
+      readonly names: readonly NameUndo[];
+    }
+  /** The change at revision `of` was meant: takes the marks from its routes. */
+  | { readonly action: "confirm"; readonly of: number; readonly routes: readonly ModuleKey[] };
 
 export interface RouteEdit extends ModuleKey {
   /** undefined: the module was not known before. */
@@ -108,7 +127,10 @@ export interface NameEdit extends NameContent {
   readonly before: string;
 }
 
-export type Refusal = { readonly reason: "not-found" | "exists" | "precondition-failed"; readonly detail: string };
+export type Refusal = {
+  readonly reason: "not-found" | "exists" | "precondition-failed" | "conflict" | "forbidden";
+  readonly detail: string;
+};
 
 export type Plan =
   | { readonly ok: true; readonly routes: readonly RouteEdit[]; readonly names: readonly NameEdit[] }
@@ -136,21 +158,34 @@ function refuse(reason: Refusal["reason"], detail: string): Plan {
   return { ok: false, reason, detail };
 }
 
+/** `mark`: whoever changes a route over the API knows what it has; other hands do not. */
 function editRoute(
   view: RouteView,
   key: ModuleKey,
   hosts: readonly Host[],
   name: string | undefined,
   policy: PolicyChoice | undefined,
+  mark: "take" | "keep" = "take",
 ): RouteEdit | undefined {
   const before = view.route(key.modid, key.cmdid);
   const nameAfter = name ?? before?.name ?? "";
   const policyBefore = before?.policy ?? NO_CHOICE;
   const policyAfter = policy ?? policyBefore;
   const diff = diffHosts(before?.hosts ?? [], hosts);
-  const isSame = nameAfter === (before?.name ?? "") && sameChoice(policyAfter, policyBefore);
+  const marked = before?.vanishedFrom;
+  const vanishedFrom = mark === "keep" && marked !== undefined && hosts.length < marked ? marked : undefined;
+  const isSame = nameAfter === (before?.name ?? "") && sameChoice(policyAfter, policyBefore) && vanishedFrom === marked;
   if (isEmptyDiff(diff) && isSame) return undefined;
-  return { modid: key.modid, cmdid: key.cmdid, before, name: nameAfter, policy: policyAfter, hosts, diff };
+  return {
+    modid: key.modid,
+    cmdid: key.cmdid,
+    before,
+    name: nameAfter,
+    policy: policyAfter,
+    hosts,
+    diff,
+    ...(vanishedFrom === undefined ? {} : { vanishedFrom }),
+  };
 }
 
 function planOne(
@@ -175,11 +210,28 @@ function editNames(view: RouteView, names: Iterable<NameContent>): NameEdit[] {
   return edits;
 }
 
-/** A whole host list does not say which of its hosts are leased: those that were still are. */
+function leasedHosts(route: RouteRecord | undefined): readonly Host[] {
+  return (route?.hosts ?? []).filter(({ leased }) => leased === true);
+}
+
+/**
+ * Whether a host is leased is not for a host list to say: those that were still are, and one that is called leased and
+ * is not (any more: the list is older than its end) does not come back by being listed.
+ */
 function keepLeased(before: RouteRecord | undefined, hosts: readonly Host[]): readonly Host[] {
-  const leased = new Set((before?.hosts ?? []).filter((host) => host.leased === true).map(hostKey));
-  if (leased.size === 0) return hosts;
-  return hosts.map((host) => (leased.has(hostKey(host)) && host.leased !== true ? { ...host, leased: true } : host));
+  const leased = new Set(leasedHosts(before).map(hostKey));
+  const isKnown = (host: Host) => leased.has(hostKey(host));
+  if (hosts.every((host) => (host.leased === true) === isKnown(host))) return hosts;
+  return Object.freeze(
+    hosts
+      .filter((host) => host.leased !== true || isKnown(host))
+      .map((host) => (host.leased !== true && isKnown(host) ? { ...host, leased: true as const } : host)),
+  );
+}
+
+/** What an import says is what operators entered: leased hosts come and go by their leases alone. */
+function besideLeased(before: RouteRecord | undefined, hosts: readonly Host[]): readonly Host[] {
+  return normalizeHosts([...leasedHosts(before), ...hosts.filter(({ leased }) => leased !== true)]);
 }
 
 function planImport(view: RouteView, change: Extract<RouteChange, { action: "import" | "adopt" }>): Plan {
@@ -203,15 +255,25 @@ function planImport(view: RouteView, change: Extract<RouteChange, { action: "imp
   const names = [...change.names];
   const routes: RouteEdit[] = [];
   for (const route of wanted.values()) {
-    const hosts = keepLeased(view.route(route.modid, route.cmdid), normalizeHosts(route.hosts));
-    const edit = editRoute(view, route, hosts, route.name, route.policy);
+    const before = view.route(route.modid, route.cmdid);
+    const isAdopted = change.action === "adopt";
+    const hosts = !isAdopted
+      ? besideLeased(before, route.hosts)
+      : change.leasesAreKnown === true
+        ? normalizeHosts(route.hosts)
+        : keepLeased(before, normalizeHosts(route.hosts));
+    const edit = editRoute(view, route, hosts, route.name, route.policy, isAdopted ? "keep" : "take");
     if (edit !== undefined) routes.push(edit);
   }
-  if (change.action === "import" && change.replace) {
+  if (change.action === "adopt") {
+    const marked = markVanished(routes, () => countHosts(view), change.maxVanishShare ?? 1);
+    return { ok: true, routes: marked, names: editNames(view, names) };
+  }
+  if (change.replace) {
     for (const route of view.routes()) {
-      const isThere = hasChoice(route.policy) || exists(route);
+      const isThere = route.vanishedFrom !== undefined || hasChoice(route.policy) || exists(route);
       if (!isThere || wanted.has(route.modid, route.cmdid)) continue;
-      const edit = editRoute(view, route, [], "", NO_CHOICE);
+      const edit = editRoute(view, route, besideLeased(route, []), "", NO_CHOICE);
       if (edit !== undefined) routes.push(edit);
     }
     const named = new Set(names.map((name) => `${name.scope} ${name.id}`));
@@ -222,6 +284,49 @@ function planImport(view: RouteView, change: Extract<RouteChange, { action: "imp
   return { ok: true, routes, names: editNames(view, names) };
 }
 
+function countHosts(view: RouteView): number {
+  let count = 0;
+  for (const route of view.routes()) count += route.hosts.length;
+  return count;
+}
+
+const MAX_NAMED_CONFLICTS = 3;
+
+function planRevert(view: RouteView, change: Extract<RouteChange, { action: "revert" }>): Plan {
+  const conflicts: string[] = [];
+  const routes: RouteEdit[] = [];
+  for (const undo of change.routes) {
+    const route = view.route(undo.modid, undo.cmdid);
+    const { hosts, name, policy, ...reverted } = revertRoute(route ?? { name: "", policy: NO_CHOICE, hosts: [] }, undo);
+    const since = route === undefined ? "" : ` (revision ${route.revision})`;
+    for (const conflict of reverted.conflicts) conflicts.push(`${conflict}${since}`);
+    const edit = editRoute(view, undo, hosts, name, policy);
+    if (edit !== undefined) routes.push(edit);
+  }
+  for (const { scope, id, left } of change.names) {
+    if (view.name(scope, id) !== left) conflicts.push(`the name of ${scope} ${id}`);
+  }
+  if (conflicts.length > 0) {
+    const more = conflicts.length - MAX_NAMED_CONFLICTS;
+    const named = conflicts.slice(0, MAX_NAMED_CONFLICTS).join(", ");
+    return refuse(
+      "conflict",
+      `change ${change.of} is not undone, because it would overwrite what was changed since: ${named}` +
+        `${more > 0 ? ` and ${more} more` : ""}; undo the later changes first, or set by hand what is to be otherwise`,
+    );
+  }
+  const names = change.names.map(({ scope, id, back }) => ({ scope, id, name: back }));
+  return { ok: true, routes, names: editNames(view, names) };
+}
+
+function planConfirm(view: RouteView, change: Extract<RouteChange, { action: "confirm" }>): Plan {
+  const routes = change.routes.flatMap(({ modid, cmdid }) => {
+    const route = view.route(modid, cmdid);
+    return (route && editRoute(view, route, route.hosts, undefined, undefined)) ?? [];
+  });
+  return { ok: true, routes, names: [] };
+}
+
 /** What `change` does to the routes in `view`: edits to commit (none: nothing changes), or why it is refused. */
 export function planChange(view: RouteView, change: RouteChange): Plan {
   switch (change.action) {
@@ -230,6 +335,10 @@ export function planChange(view: RouteView, change: RouteChange): Plan {
     case "import":
     case "adopt":
       return planImport(view, change);
+    case "revert":
+      return planRevert(view, change);
+    case "confirm":
+      return planConfirm(view, change);
     default:
       return planRouteChange(view, change);
   }
@@ -237,7 +346,7 @@ export function planChange(view: RouteView, change: RouteChange): Plan {
 
 function planRouteChange(
   view: RouteView,
-  change: Exclude<RouteChange, { action: "put-names" | "import" | "adopt" }>,
+  change: Exclude<RouteChange, { action: "put-names" | "import" | "adopt" | "revert" | "confirm" }>,
 ): Plan {
   const { modid, cmdid } = change;
   const route = view.route(modid, cmdid);
@@ -265,8 +374,11 @@ function planRouteChange(
     }
     return planOne(view, change, normalizeHosts([...hosts, change.host]));
   }
+  const isRemoval = change.action === "remove-route";
+  // One whose hosts all vanished can still be removed by somebody who means it.
+  if (isRemoval && route?.vanishedFrom !== undefined) return planOne(view, change, [], "", NO_CHOICE);
   if (!exists(route)) return refuse("not-found", `there is no route ${formatModuleKey(change)}`);
-  if (change.action === "remove-route") return planOne(view, change, [], "", NO_CHOICE);
+  if (isRemoval) return planOne(view, change, [], "", NO_CHOICE);
   const key = endpointKey(change.endpoint.ip, change.endpoint.port);
   const host = route.hosts.find((candidate) => hostKey(candidate) === key);
   if (host === undefined) {

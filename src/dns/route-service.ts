@@ -9,11 +9,12 @@
 // Nothing in here has a timer of its own: main.ts calls `poll` on an interval, a serverless host calls `freshen` when a
 // request comes.
 
-import { formatModuleKey, type ModuleKey, ModuleMap } from "../core/module-key.ts";
+import { formatModuleKey } from "../core/module-key.ts";
 import { nextRevision, planChange, type Refusal, type RouteChange, type RouteRecord } from "../core/route-change.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
-import { type Foreign, type RouteStore, type RouteTransaction, StoreUnavailable } from "../store/route-store.ts";
+import { type RouteStore, type RouteTransaction, StoreUnavailable } from "../store/route-store.ts";
+import { type Adopted, type AdoptedRoute, adoptForeign, concernsAll, touchedModules } from "./adoption.ts";
 import { type RouteReplica, StagedRoutes } from "./route-replica.ts";
 
 export interface Author {
@@ -34,6 +35,8 @@ export interface RouteServiceOptions {
   readonly log: Log;
   /** A change that leaves no sign in the old tables is found within this time. */
   readonly fullReloadIntervalMs: () => number;
+  /** Of all hosts: when more vanish at once by plain SQL, agents are not told that it is meant. Default 0.5. */
+  readonly maxVanishShare?: () => number;
   /** Changes waiting for a transaction; more are refused as StoreUnavailable. */
   readonly maxWaiting?: number;
 }
@@ -46,6 +49,8 @@ interface Waiting {
 }
 
 const MAX_BATCH = 512;
+export const DEFAULT_MAX_VANISH_SHARE = 0.5;
+const SQL: Author = { who: "sql", requestId: "" };
 /** An old tool may bump RouteVersion before it writes the row: look once more, this long after. */
 const SECOND_LOOK_MS = 700;
 
@@ -53,6 +58,8 @@ export class RouteService {
   readonly replica: RouteReplica;
   readonly #options: RouteServiceOptions;
   readonly #listeners = new Set<(routes: readonly RouteRecord[]) => void>();
+  readonly #advanceListeners = new Set<() => void>();
+  #announced = 0;
   readonly #waiting: Waiting[] = [];
   #writing = false;
   #loaded = false;
@@ -60,7 +67,7 @@ export class RouteService {
   #polledAtMs = Number.NEGATIVE_INFINITY;
   #secondLookAtMs = Number.POSITIVE_INFINITY;
   #failure: string | undefined = "the routes are not loaded yet";
-  readonly counts = { commits: 0, transactions: 0, adoptions: 0, polls: 0, pollFailures: 0 };
+  readonly counts = { commits: 0, transactions: 0, adoptions: 0, vanishings: 0, polls: 0, pollFailures: 0 };
   #badRows = 0;
 
   constructor(options: RouteServiceOptions) {
@@ -91,6 +98,12 @@ export class RouteService {
   onChange(listener: (routes: readonly RouteRecord[]) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Called whenever the replica's revision moved, also when no route changed (names); after `onChange`. */
+  onAdvance(listener: () => void): () => void {
+    this.#advanceListeners.add(listener);
+    return () => this.#advanceListeners.delete(listener);
   }
 
   /**
@@ -150,24 +163,31 @@ export class RouteService {
     const restored = await store.write(async (tx) => {
       if (tx.revision >= held) return undefined;
       const was = tx.revision;
-      const plan = planChange(this.replica, this.replica.changeTo(await tx.readSince(0)));
+      const change = { ...this.replica.changeTo(await tx.readSince(0)), maxVanishShare: this.#maxVanishShare() };
+      const plan = planChange(this.replica, change);
       if (!plan.ok) throw new Error(plan.detail);
       const { routes, names } = plan;
       const atMs = clock.wallMs();
       const revision = nextRevision(held, atMs);
       // "adopt": it stands in the original's tables already.
       await tx.append({ revision, atMs, who: "system", requestId: "", action: "adopt", routes, names });
-      return { was, revision, modules: routes.length, delta: await tx.readSince(held) };
+      return { was, revision, modules: routes.length, routes, delta: await tx.readSince(held) };
     });
     if (restored === undefined) return;
-    const { delta, ...found } = restored;
+    const { delta, routes, ...found } = restored;
     log.warn("the database is older than what was served: taking its routes", { served: held, ...found });
+    this.#noteVanished(
+      found.revision,
+      routes.map(({ before, ...after }) => ({ before, after })),
+    );
     this.#take(this.replica.apply(delta));
   }
 
   #take(routes: readonly RouteRecord[]): void {
-    if (routes.length === 0) return;
-    for (const listener of this.#listeners) listener(routes);
+    if (routes.length > 0) for (const listener of this.#listeners) listener(routes);
+    if (this.replica.revision === this.#announced) return;
+    this.#announced = this.replica.revision;
+    for (const listener of this.#advanceListeners) listener();
   }
 
   #setFailure(error: unknown): void {
@@ -237,8 +257,11 @@ export class RouteService {
         staged.stage(await tx.readSince(this.#loaded ? this.replica.revision : 0));
       }
       const writer = new BatchWriter(tx, staged, this.#options.clock.wallMs());
-      const whole = wholeTable || tx.foreignMoved || batch.some(({ change }) => change.action === "import");
-      const adopted = await adoptForeign(tx, writer, whole ? undefined : touchedModules(batch));
+      const whole = wholeTable || tx.foreignMoved || batch.some(({ change }) => concernsAll(change));
+      const adopted = await adoptForeign(
+        { tx, routes: staged, write: (change) => writer.write(change, SQL), maxVanishShare: this.#maxVanishShare() },
+        whole ? undefined : touchedModules(batch.map(({ change }) => change)),
+      );
       const results: CommitResult[] = [];
       for (const { change, author } of batch) results.push(await writer.write(change, author));
       return { staged, results, adopted };
@@ -250,6 +273,28 @@ export class RouteService {
     return results;
   }
 
+  #maxVanishShare(): number {
+    return this.#options.maxVanishShare?.() ?? DEFAULT_MAX_VANISH_SHARE;
+  }
+
+  /** To be called with what was found in the database, before it is in the replica. */
+  #noteVanished(revision: number, routes: Iterable<AdoptedRoute>): void {
+    let modules = 0;
+    let hosts = 0;
+    for (const { before, after } of routes) {
+      if (after.vanishedFrom === undefined || after.vanishedFrom === before?.vanishedFrom) continue;
+      modules++;
+      hosts += after.vanishedFrom - after.hosts.length;
+    }
+    if (modules === 0) return;
+    this.counts.vanishings++;
+    this.#options.log.error(
+      "so many hosts vanished at once from the database that agents keep them until somebody says what was meant: " +
+        `POST /v1/changes/${revision}/revert puts them back, POST /v1/changes/${revision}/confirm lets them go`,
+      { revision, modules, hosts, of: this.replica.hostCount },
+    );
+  }
+
   #noteBadRows(rows: number): void {
     if (rows > 0 && rows !== this.#badRows) {
       this.#options.log.warn("RouteData has rows that cannot mean a host; they are skipped", { rows });
@@ -257,48 +302,18 @@ export class RouteService {
     this.#badRows = rows;
   }
 
-  #noteAdopted({ result, foreign, whole }: Adopted): void {
+  #noteAdopted({ revision, foreign, whole, routes }: Adopted): void {
     if (whole) this.#noteBadRows(foreign.badRows);
-    if (!result?.ok || !result.changed) return;
+    if (revision === undefined) return;
+    this.#noteVanished(revision, routes);
     this.counts.adoptions++;
     this.#options.log.info("changes made by plain SQL were taken over", {
-      revision: result.revision,
+      revision,
       modules: foreign.routes.length,
       names: foreign.names.length,
       first: foreign.routes.slice(0, 5).map(formatModuleKey).join(" "),
     });
   }
-}
-
-interface Adopted {
-  readonly foreign: Foreign;
-  readonly whole: boolean;
-  /** undefined: there was nothing to adopt. */
-  readonly result: CommitResult | undefined;
-}
-
-const NOTHING: Foreign = { routes: [], names: [], badRows: 0 };
-
-/** Takes over what old tools did to `modules`, or to the whole table when undefined, as one change. */
-async function adoptForeign(
-  tx: RouteTransaction,
-  writer: BatchWriter,
-  modules: readonly ModuleKey[] | undefined,
-): Promise<Adopted> {
-  const whole = modules === undefined;
-  const foreign = modules?.length === 0 ? NOTHING : await tx.findForeign(modules);
-  const found = foreign.routes.length > 0 || foreign.names.length > 0;
-  const result = found ? await writer.write({ action: "adopt", ...foreign }, { who: "sql", requestId: "" }) : undefined;
-  if (whole) await tx.settleForeign();
-  return { foreign, whole, result };
-}
-
-function touchedModules(batch: readonly Waiting[]): readonly ModuleKey[] {
-  const touched = new ModuleMap<ModuleKey>();
-  for (const { change } of batch) {
-    if ("modid" in change) touched.set(change.modid, change.cmdid, { modid: change.modid, cmdid: change.cmdid });
-  }
-  return [...touched.values()];
 }
 
 /** Plans changes one after another, each against what the ones before it did, and appends them to the transaction. */
@@ -324,6 +339,7 @@ class BatchWriter {
       atMs: this.nowMs,
       ...author,
       action: change.action,
+      ...("of" in change ? { of: change.of } : {}),
       routes: plan.routes,
       names: plan.names,
     });
