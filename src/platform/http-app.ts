@@ -12,10 +12,12 @@ import { matchedRoutes } from "hono/route";
 import type { Principal } from "../core/principal.ts";
 import type { Clock } from "./clock.ts";
 import { addDocs } from "./http-docs.ts";
+import { type HotGet, hotHandler, requestIdOf } from "./http-hot.ts";
 import { inputErrors, invalidInput, JSON_TYPE_HINT, malformedJson } from "./http-json.ts";
 import { ProblemError, problemOf } from "./http-problem.ts";
+import { RequestMetrics } from "./http-request-metrics.ts";
 import type { Log } from "./log.ts";
-import type { Labels, Metrics } from "./metrics-port.ts";
+import type { Metrics } from "./metrics-port.ts";
 
 /**
  * What handlers find in the context. `principal`: set by the process that checks access; `who`: its name, for records.
@@ -49,14 +51,12 @@ export interface HttpAppOptions {
   readonly bodyLimits?: Readonly<Record<string, number>>;
   /** Turns known exceptions of the process (the database is away) into answers. */
   readonly problemFor?: (error: unknown) => ProblemError | undefined;
+  /** Answered before all else where they can be (http-hot.ts). Each has its general route too. */
+  readonly hot?: readonly HotGet[];
 }
 
-const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
 const METHODS: readonly string[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 const BODILESS: readonly string[] = ["GET", "HEAD"];
-const LATENCY_BUCKETS = [
-  0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
-];
 export const CONTENT_SECURITY_POLICY =
   "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
@@ -78,7 +78,12 @@ export function createHttpApp(options: HttpAppOptions): HttpApp {
       throw invalidInput(400, result.target === "param" ? "path" : result.target, errors);
     },
   });
-  app.use("*", frame(options));
+  const requests = new RequestMetrics(options.metrics);
+  for (const hot of options.hot ?? []) {
+    const series = requests.of("GET", hot.path);
+    app.get(hot.path, hotHandler(hot, series, Object.fromEntries(SECURITY_HEADERS), options.clock, options.log));
+  }
+  app.use("*", frame(options, requests));
   app.onError(errorAnswer(options));
   app.notFound((c) => unmatched(app, c));
   addHealth(app, options);
@@ -87,29 +92,16 @@ export function createHttpApp(options: HttpAppOptions): HttpApp {
 }
 
 /** What surrounds every request. */
-function frame(options: HttpAppOptions) {
+function frame(options: HttpAppOptions, requests: RequestMetrics) {
   const { log, clock } = options;
-  const requests = options.metrics.counter("http_requests_total", "HTTP requests answered", [
-    "method",
-    "route",
-    "status",
-  ]);
-  const seconds = options.metrics.histogram(
-    "http_request_duration_seconds",
-    "Time from the request's arrival to its answer (streams: to their start)",
-    LATENCY_BUCKETS,
-    ["method", "route"],
-  );
   const limits = new Map<string, ReturnType<typeof limitBody>>();
   for (const [path, bytes] of Object.entries(options.bodyLimits ?? {})) limits.set(path, limitBody(bytes));
   const limit = limitBody(options.bodyLimit ?? 1_048_576);
-  const labels = new LabelSets();
   const answer = errorAnswer(options);
 
   return async (c: Context<HttpEnv>, next: Next): Promise<void> => {
     const startedMs = clock.nowMs();
-    const given = c.req.raw.headers.get("x-request-id");
-    const requestId = given !== null && REQUEST_ID.test(given) ? given : crypto.randomUUID();
+    const requestId = requestIdOf(c.req.raw.headers);
     c.set("requestId", requestId);
     c.set("log", log.with({ requestId }));
     try {
@@ -123,10 +115,8 @@ function frame(options: HttpAppOptions) {
     }
     addHeaders(c, requestId);
     const { status } = c.res;
-    const set = labels.of(c.req.raw.method, routeOf(c), status);
-    requests.inc(1, set.counter);
     const elapsedMs = clock.nowMs() - startedMs;
-    seconds.observe(elapsedMs / 1000, set.histogram);
+    requests.of(c.req.raw.method, routeOf(c)).count(status, elapsedMs);
     if (log.enabled("debug")) {
       c.get("log").debug("request", { method: c.req.raw.method, path: c.req.path, status, ms: elapsedMs });
     }
@@ -160,32 +150,6 @@ const UNMATCHED = "(unmatched)";
 function routeOf(c: Context): string {
   const path = matchedRoutes(c).at(-1)?.path;
   return path === undefined || path === "/*" || path === "*" ? UNMATCHED : path;
-}
-
-interface LabelSet {
-  readonly counter: Labels;
-  readonly histogram: Labels;
-}
-
-/** Label objects made once a combination, so that counting a request makes no garbage. Bounded by routes x statuses. */
-class LabelSets {
-  readonly #sets = new Map<string, Map<string, LabelSet>>();
-
-  of(method: string, route: string, status: number): LabelSet {
-    const name = METHODS.includes(method) ? method : "other";
-    let ofRoute = this.#sets.get(route);
-    if (ofRoute === undefined) {
-      ofRoute = new Map();
-      this.#sets.set(route, ofRoute);
-    }
-    const key = name + status;
-    let set = ofRoute.get(key);
-    if (set === undefined) {
-      set = { counter: { method: name, route, status: String(status) }, histogram: { method: name, route } };
-      ofRoute.set(key, set);
-    }
-    return set;
-  }
 }
 
 function errorAnswer(options: HttpAppOptions): ErrorHandler<HttpEnv> {

@@ -16,8 +16,11 @@ export interface Gauge {
   set(value: number, labels?: Labels): void;
 }
 
-export interface Histogram {
-  observe(value: number, labels?: Labels): void;
+/** Observations counted elsewhere. `counts[i]`: those above the bucket before and up to the i-th; the last: above all. */
+export interface HistogramReading {
+  readonly labels: Labels;
+  readonly counts: readonly number[];
+  readonly sum: number;
 }
 
 export interface Metrics {
@@ -28,7 +31,7 @@ export interface Metrics {
   /** As gaugeFrom, for totals that only grow and are kept elsewhere (a shard's shared memory). */
   counterFrom(name: string, help: string, read: () => Reading): void;
   /** `buckets`: upper bounds, ascending, in the unit of the name. */
-  histogram(name: string, help: string, buckets: readonly number[], labelNames?: readonly string[]): Histogram;
+  histogramFrom(name: string, help: string, buckets: readonly number[], read: () => readonly HistogramReading[]): void;
   /** The Prometheus text exposition. */
   render(): Promise<string>;
   readonly contentType: string;
@@ -40,7 +43,7 @@ export const silentMetrics: Metrics = {
   gauge: () => ({ set() {} }),
   gaugeFrom() {},
   counterFrom() {},
-  histogram: () => ({ observe() {} }),
+  histogramFrom() {},
   render: async () => "",
   contentType: "text/plain; version=0.0.4; charset=utf-8",
 };

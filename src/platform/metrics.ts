@@ -1,7 +1,7 @@
 // Metrics for Prometheus, by prom-client with a registry of our own. Its default process metrics are left out (they are
 // named after another runtime, and wrong when idle); what an operator needs of them is in `process-metrics.ts`.
-import { Counter, Gauge, Histogram, type Metric, Registry } from "prom-client";
-import type { Metrics, Reading } from "./metrics-port.ts";
+import { Counter, Gauge, type Metric, Registry } from "prom-client";
+import type { HistogramReading, Metrics, Reading } from "./metrics-port.ts";
 
 /** Metrics whose names begin with `lars_<process>_`. */
 export function createMetrics(process: "dns" | "report" | "agent"): Metrics {
@@ -32,12 +32,18 @@ export function createMetrics(process: "dns" | "report" | "agent"): Metrics {
     },
     gaugeFrom: (name, help, read) => readAtExport("gauge", name, help, read),
     counterFrom: (name, help, read) => readAtExport("counter", name, help, read),
-    histogram(name, help, buckets, labelNames) {
-      const histogram = new Histogram({ ...common(name, help, labelNames), buckets: [...buckets] });
-      return {
-        observe: (value, labels) =>
-          labels === undefined ? histogram.observe(value) : histogram.observe(labels, value),
+    histogramFrom(name, help, buckets, read) {
+      const metric = {
+        name: prefix + name,
+        get: async () => ({
+          name: prefix + name,
+          help,
+          type: "histogram",
+          aggregator: "sum",
+          values: read().flatMap((reading) => histogramSamples(prefix + name, buckets, reading)),
+        }),
       };
+      registry.registerMetric(metric as unknown as Metric);
     },
     render: () => registry.metrics(),
     contentType: registry.contentType,
@@ -47,4 +53,20 @@ export function createMetrics(process: "dns" | "report" | "agent"): Metrics {
 function samplesOf(reading: Reading): { value: number; labels: Record<string, string> }[] {
   if (typeof reading === "number") return [{ value: reading, labels: {} }];
   return reading.map(({ labels, value }) => ({ value, labels: { ...labels } }));
+}
+
+/** A bucket's sample says how many were up to its bound, those of smaller buckets included. */
+function histogramSamples(name: string, buckets: readonly number[], { labels, counts, sum }: HistogramReading) {
+  let total = 0;
+  const samples = buckets.map((bound, i) => {
+    total += counts[i] ?? 0;
+    return { metricName: `${name}_bucket`, labels: { le: String(bound), ...labels }, value: total };
+  });
+  total += counts[buckets.length] ?? 0;
+  return [
+    ...samples,
+    { metricName: `${name}_bucket`, labels: { le: "+Inf", ...labels }, value: total },
+    { metricName: `${name}_sum`, labels, value: sum },
+    { metricName: `${name}_count`, labels, value: total },
+  ];
 }
