@@ -7,14 +7,15 @@ import { type Holder, holdNamespace } from "./holder.ts";
 export class SmallDisk {
   /** Put before a command, it has this disk at `folder`. */
   readonly command: readonly string[];
-  readonly #outside: string;
+  /** The folder as processes without this disk reach it. */
+  readonly outside: string;
 
   private constructor(
     readonly folder: string,
     private readonly holder: Holder,
   ) {
     this.command = ["nsenter", `--mount=/proc/${holder.pid}/ns/mnt`];
-    this.#outside = join(`/proc/${holder.pid}/root`, folder);
+    this.outside = join(`/proc/${holder.pid}/root`, folder);
   }
 
   /** @throws when mount namespaces are not permitted here */
@@ -25,7 +26,7 @@ export class SmallDisk {
   }
 
   get freeBytes(): number {
-    const { bavail, bsize } = statfsSync(this.#outside);
+    const { bavail, bsize } = statfsSync(this.outside);
     return bavail * bsize;
   }
 
@@ -33,11 +34,11 @@ export class SmallDisk {
   fill(spare = 0): void {
     this.clear();
     const room = this.freeBytes - spare;
-    if (room > 0) writeFileSync(join(this.#outside, "ballast"), new Uint8Array(room));
+    if (room > 0) writeFileSync(join(this.outside, "ballast"), new Uint8Array(room));
   }
 
   clear(): void {
-    rmSync(join(this.#outside, "ballast"), { force: true });
+    rmSync(join(this.outside, "ballast"), { force: true });
   }
 
   async unmount(): Promise<void> {
