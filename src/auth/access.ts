@@ -54,7 +54,9 @@ export class Access {
   readonly desk: TokenDesk;
   readonly #configuredHash: Promise<string> | undefined;
   readonly #clock: Clock;
-  readonly #log: Log;
+  /** Apart, so that the many lines of the one do not hold the other back. */
+  readonly #refusedLog: Log;
+  readonly #limitedLog: Log;
   readonly #known: KnownTokens;
   readonly #uses: TokenUses;
   readonly #limit = new AttemptLimit(ATTEMPTS);
@@ -66,7 +68,8 @@ export class Access {
     const { tokens, configuredToken, clock, setTimer = systemTimer, log, metrics } = options;
     this.#configuredHash = configuredToken === "" ? undefined : sha256Hex(configuredToken);
     this.#clock = clock;
-    this.#log = rateLimited(log, LOG_LINES_PER_SECOND, clock);
+    this.#refusedLog = rateLimited(log, LOG_LINES_PER_SECOND, clock);
+    this.#limitedLog = rateLimited(log, LOG_LINES_PER_SECOND, clock);
     this.#known = new KnownTokens(tokens, clock, setTimer);
     this.#uses = new TokenUses(tokens, MAX_TOKENS, clock, setTimer);
     this.desk = new TokenDesk({
@@ -130,7 +133,7 @@ export class Access {
       );
     }
     this.counts.refused++;
-    this.#log.warn("an unknown access token was refused", { caller });
+    this.#refusedLog.warn("an unknown access token was refused", { caller });
     throw new ProblemError(
       401,
       "this access token is not known: it was revoked or misspelt; send one that counts as Authorization: Bearer <token>",
@@ -170,7 +173,7 @@ export class Access {
     const waitMs = this.#limit.waitMs(caller, this.#clock.nowMs());
     if (waitMs === 0 || this.#limit.isProven(caller, hash)) return;
     this.counts.limited++;
-    this.#log.warn("an address that showed too many wrong access tokens has to wait", { caller, waitMs });
+    this.#limitedLog.warn("an address that showed too many wrong access tokens has to wait", { caller, waitMs });
     const seconds = Math.ceil(waitMs / 1000);
     throw new ProblemError(
       429,

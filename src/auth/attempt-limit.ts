@@ -7,7 +7,8 @@
 // guesses in a row. The table is bounded: full buckets leave it, and when it is full of others, new callers share one
 // bucket. Dropping the oldest instead would hand a fresh bucket to everybody with enough addresses.
 //
-// Pure: time comes in, monotonic milliseconds.
+// A bucket is one number, the time at which it will be full again (the generic cell rate algorithm): each attempt moves it
+// on by the time one takes to come back. Pure: time comes in, monotonic milliseconds.
 
 export interface AttemptLimitOptions {
   /** Wrong tokens in a row before a caller has to wait. */
@@ -21,63 +22,53 @@ export interface AttemptLimitOptions {
 /** The bucket of those who find the table full is so much larger and faster. */
 const SHARED_FACTOR = 10;
 
-interface Bucket {
-  left: number;
-  atMs: number;
-  readonly burst: number;
-  readonly refillMs: number;
-}
-
-function refill(bucket: Bucket, nowMs: number): void {
-  if (nowMs <= bucket.atMs) return;
-  bucket.left = Math.min(bucket.burst, bucket.left + (nowMs - bucket.atMs) / bucket.refillMs);
-  bucket.atMs = nowMs;
-}
-
 export class AttemptLimit {
   readonly #options: AttemptLimitOptions;
-  /** In the order of the last attempt taken, so those that are full again are in front. */
-  readonly #buckets = new Map<string, Bucket>();
-  readonly #shared: Bucket;
+  /** Caller -> when its bucket is full again. In the order of the last attempt taken, so old ones are in front. */
+  readonly #fullAtMs = new Map<string, number>();
+  #sharedFullAtMs = Number.NEGATIVE_INFINITY;
   /** Pairs of caller and token hash that had success, in the order of their use. */
   readonly #proven = new Set<string>();
 
   constructor(options: AttemptLimitOptions) {
     this.#options = options;
-    const burst = options.burst * SHARED_FACTOR;
-    this.#shared = { left: burst, atMs: Number.NEGATIVE_INFINITY, burst, refillMs: options.refillMs / SHARED_FACTOR };
   }
 
   /** Callers that have attempts taken. */
   get size(): number {
-    return this.#buckets.size;
+    return this.#fullAtMs.size;
   }
 
   /** Milliseconds until this caller's tokens are looked at again; 0: now. */
   waitMs(caller: string, nowMs: number): number {
-    const bucket = this.#bucketOf(caller, nowMs);
-    if (bucket === undefined) return 0;
-    refill(bucket, nowMs);
-    return bucket.left >= 1 ? 0 : Math.ceil((1 - bucket.left) * bucket.refillMs);
+    const { burst, refillMs } = this.#options;
+    const own = this.#fullAtMs.get(caller);
+    if (own !== undefined) return Math.max(0, own - nowMs - (burst - 1) * refillMs);
+    if (this.#hasRoom(nowMs)) return 0;
+    const sharedBurst = burst * SHARED_FACTOR;
+    return Math.max(0, this.#sharedFullAtMs - nowMs - ((sharedBurst - 1) * refillMs) / SHARED_FACTOR);
   }
 
   /** Takes an attempt. */
   take(caller: string, nowMs: number): void {
-    const bucket = this.#bucketOf(caller, nowMs) ?? this.#fresh(nowMs);
-    refill(bucket, nowMs);
-    bucket.left = Math.max(0, bucket.left - 1);
-    if (bucket === this.#shared) return;
-    this.#buckets.delete(caller);
-    this.#buckets.set(caller, bucket);
+    const { burst, refillMs } = this.#options;
+    const longestMs = burst * refillMs;
+    const own = this.#fullAtMs.get(caller);
+    if (own === undefined && !this.#hasRoom(nowMs)) {
+      const fullAtMs = Math.max(this.#sharedFullAtMs, nowMs) + refillMs / SHARED_FACTOR;
+      this.#sharedFullAtMs = Math.min(fullAtMs, nowMs + longestMs);
+      return;
+    }
+    this.#fullAtMs.delete(caller);
+    this.#fullAtMs.set(caller, Math.min(Math.max(own ?? nowMs, nowMs) + refillMs, nowMs + longestMs));
   }
 
   /** Gives an attempt back: what was tried was right. */
   giveBack(caller: string, nowMs: number): void {
-    const bucket = this.#bucketOf(caller, nowMs);
-    if (bucket === undefined) return;
-    refill(bucket, nowMs);
-    bucket.left = Math.min(bucket.burst, bucket.left + 1);
-    if (bucket !== this.#shared && bucket.left >= bucket.burst) this.#buckets.delete(caller);
+    const own = this.#fullAtMs.get(caller);
+    if (own === undefined) this.#sharedFullAtMs -= this.#options.refillMs / SHARED_FACTOR;
+    else if (own - this.#options.refillMs <= nowMs) this.#fullAtMs.delete(caller);
+    else this.#fullAtMs.set(caller, own - this.#options.refillMs);
   }
 
   /** This caller had success with the token of this hash. */
@@ -97,21 +88,13 @@ export class AttemptLimit {
     this.#proven.delete(`${caller} ${hash}`);
   }
 
-  /** undefined: the caller has taken nothing, and there is room for it. */
-  #bucketOf(caller: string, nowMs: number): Bucket | undefined {
-    const own = this.#buckets.get(caller);
-    if (own !== undefined) return own;
-    if (this.#buckets.size < this.#options.maxCallers) return undefined;
-    for (const [oldest, bucket] of this.#buckets) {
-      refill(bucket, nowMs);
-      if (bucket.left < bucket.burst) break;
-      this.#buckets.delete(oldest);
+  /** Whether another caller can have a bucket of its own; those that are full again go first. */
+  #hasRoom(nowMs: number): boolean {
+    if (this.#fullAtMs.size < this.#options.maxCallers) return true;
+    for (const [oldest, fullAtMs] of this.#fullAtMs) {
+      if (fullAtMs > nowMs) break;
+      this.#fullAtMs.delete(oldest);
     }
-    return this.#buckets.size < this.#options.maxCallers ? undefined : this.#shared;
-  }
-
-  #fresh(nowMs: number): Bucket {
-    const { burst, refillMs } = this.#options;
-    return { left: burst, atMs: nowMs, burst, refillMs };
+    return this.#fullAtMs.size < this.#options.maxCallers;
   }
 }
