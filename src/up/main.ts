@@ -7,6 +7,7 @@ import { dnsConfig } from "../dns/config.ts";
 import { spawnChild } from "../platform/child-process.ts";
 import { readStartup } from "../platform/config-file.ts";
 import { type ConfigOf, type ConfigSchema, type ConfigSection, defaultConfig } from "../platform/config-schema.ts";
+import { guardListeners } from "../platform/listener-guard.ts";
 import { createLog } from "../platform/log-output.ts";
 import { PARENT_VARIABLE } from "../platform/parent-watch.ts";
 import { RESTARTS_VARIABLE } from "../platform/process-metrics.ts";
@@ -51,6 +52,10 @@ const report = configOf(reportConfig);
 const agent = configOf(agentConfig);
 
 const log = createLog({ process: "up", level: "warn", format: "text" });
+// Here rather than in each child, which would be started again and again.
+guardListeners("dns", dns, log);
+guardListeners("report", report, log);
+guardListeners("agent", agent, log);
 const shutdown = createShutdown({ log, deadlineMs: 15_000 });
 // The terminal was closed: nobody is there to press Ctrl-C any more.
 process.on("SIGHUP", () => void shutdown.shutdown("SIGHUP"));
@@ -109,17 +114,21 @@ const children = ["dns", "report", "agent"].map((name) =>
 // The agent first: its last statistics go to report, and its last question to dns. (Steps run in reverse order.)
 for (const child of children) shutdown.onShutdown("child", () => child.stop());
 
-const urls = {
-  dns: `http://${dns.http.host}:${dns.http.port}`,
-  report: `http://${report.http.host}:${report.http.port}`,
-  agent: `http://${agent.http.host}:${agent.http.port}`,
-};
+function urlOf(config: {
+  readonly http: { readonly host: string; readonly port: number };
+  readonly tls: { readonly cert_file: string };
+}): string {
+  return `${config.tls.cert_file === "" ? "http" : "https"}://${config.http.host}:${config.http.port}`;
+}
+
+const urls = { dns: urlOf(dns), report: urlOf(report), agent: urlOf(agent) };
 
 async function awaitReady(): Promise<void> {
   const deadlineMs = performance.now() + READY_TIMEOUT_MS;
   for (const [name, url] of Object.entries(urls)) {
     for (;;) {
-      const ready = await fetch(`${url}/readyz`).then(
+      // Of our own children only whether they are ready is asked, so whose certificate they show does not matter.
+      const ready = await fetch(`${url}/readyz`, { tls: { rejectUnauthorized: false } }).then(
         async (response) => (response.ok ? true : ((await response.json()) as { detail?: string }).detail),
         () => "it does not listen yet",
       );

@@ -78,6 +78,7 @@ test("every variable in compose is a key of its process's configuration, with a 
     expect({ name, resolved: resolved.ok || resolved.message }).toEqual({ name, resolved: true });
     if (!resolved.ok) continue;
     const config = resolved.config as Record<string, Record<string, unknown>>;
+    expect([name, config.security!.allow_insecure]).toEqual([name, true]);
     for (const section of ["tcp", "http", "udp", "resolver"]) {
       if (config[section] !== undefined)
         expect([name, section, config[section].host]).toEqual([name, section, "0.0.0.0"]);
