@@ -5,6 +5,7 @@
 import type { Context, Handler, Next } from "hono";
 import type { Clock } from "./clock.ts";
 import type { HttpEnv } from "./http-app.ts";
+import { ProblemError, problemOf } from "./http-problem.ts";
 import type { RequestSeries } from "./http-request-metrics.ts";
 import type { Log } from "./log.ts";
 
@@ -15,11 +16,13 @@ export interface HotAnswer {
   readonly etag?: string;
 }
 
+type HotResult = HotAnswer | ProblemError | undefined;
+
 export interface HotGet {
   /** The pattern, with `:name` for parameters. */
   readonly path: string;
   /** undefined: answer it the general way. Must not throw. */
-  answer(c: Context<HttpEnv>): HotAnswer | undefined | Promise<HotAnswer | undefined>;
+  answer(c: Context<HttpEnv>): HotResult | Promise<HotResult>;
 }
 
 const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
@@ -38,7 +41,15 @@ export function hotHandler(
   clock: Clock,
   log: Log,
 ): Handler<HttpEnv> {
-  const finish = (c: Context<HttpEnv>, { body, etag }: HotAnswer, startedMs: number): Response => {
+  const finish = (c: Context<HttpEnv>, answer: HotAnswer | ProblemError, startedMs: number): Response => {
+    if (answer instanceof ProblemError) {
+      const response = problemOf(answer);
+      response.headers.set("x-request-id", requestIdOf(c.req.raw.headers));
+      for (const name in headers) response.headers.set(name, headers[name]!);
+      series.count(response.status, clock.nowMs() - startedMs);
+      return response;
+    }
+    const { body, etag } = answer;
     const own: Record<string, string> = {
       "content-type": "application/json",
       "cache-control": etag === undefined ? "no-store" : "no-cache",
