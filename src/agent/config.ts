@@ -4,7 +4,17 @@ import * as z from "zod";
 import { parseIp } from "../core/endpoint.ts";
 import { type ParameterSpec, POLICIES, STEERING_PARAMETERS, type SteeringParameter } from "../core/policies.ts";
 import { type ConfigKey, type ConfigOf, defineConfig, key } from "../platform/config-schema.ts";
-import { addressList, dataSection, listenHost, listenPort, logSection } from "../platform/config-sections.ts";
+import {
+  addressList,
+  clientTlsSection,
+  dataSection,
+  listenHost,
+  listenPort,
+  logSection,
+  overTls,
+  securitySection,
+  tlsSection,
+} from "../platform/config-sections.ts";
 
 const count = z.int().min(1).max(1_000_000);
 const ratio = z.number().min(0).max(1);
@@ -60,10 +70,14 @@ export const agentConfig = defineConfig("agent", {
       }),
     },
   },
+  tls: tlsSection("They are asked for over HTTP, since the agent knows no tokens."),
+  client_tls: clientTlsSection,
+  security: securitySection,
   dnsserver: {
     doc: "The dns service, which tells the routes.",
     keys: {
       addresses: addressList("Instances of the dns service, tried in turn.", ["127.0.0.1:7778"]),
+      tls: overTls("the dns service"),
       connect_timeout_ms: key(z.int().min(50).max(60_000), {
         doc: "How long to wait for a connection before the next address is tried.",
         default: 2000,
@@ -83,6 +97,7 @@ export const agentConfig = defineConfig("agent", {
     doc: "The report service, which collects how calls went.",
     keys: {
       addresses: addressList("Instances of the report service, tried in turn.", ["127.0.0.1:7779"]),
+      tls: overTls("the report service"),
       flush_interval_ms: key(z.int().min(100).max(60_000), {
         doc: "How often totals that changed are sent.",
         default: 1000,
@@ -107,6 +122,62 @@ export const agentConfig = defineConfig("agent", {
           default: "",
         },
       ),
+    },
+  },
+  registrations: {
+    doc: "Services of this machine that register themselves through the agent.",
+    keys: {
+      addresses: addressList("HTTP addresses of the dns service, where registrations go; tried in turn.", [
+        "127.0.0.1:7780",
+      ]),
+      tls: overTls("the dns service's HTTP"),
+      token: key(
+        z
+          .string()
+          .max(256)
+          .regex(/^[\x21-\x7e]*$/)
+          .meta({ description: "empty, or up to 256 printable characters without spaces" }),
+        {
+          doc: "Token of the role registrar (or above) at the dns service. What it may register, services of this machine may.",
+          default: "",
+          secret: true,
+          reload: true,
+          env: "LARS_AGENT_TOKEN",
+        },
+      ),
+      response_timeout_ms: key(z.int().min(50).max(10_000), {
+        doc: "How long one instance of the dns service may take to answer before the next is asked.",
+        default: 900,
+        unit: "ms",
+        reload: true,
+        cost: "a hanging instance is left later",
+      }),
+      max: key(z.int().min(1).max(10_000), {
+        doc: "Registrations kept at most; further ones are refused.",
+        default: 1000,
+        unit: "registrations",
+        reload: true,
+        cost: "about 1 KB of memory each, a check every few seconds, and three renewals at the dns service per TTL",
+      }),
+      drain_grace_ms: key(z.int().min(0).max(60_000), {
+        doc: "How long a service that is removed is draining (no caller is sent there anew) before its host leaves. At the end of the agent itself 5000 at most.",
+        default: 3000,
+        unit: "ms",
+        reload: true,
+        cost: "services that wait for their removal end later",
+      }),
+      on_stop: key(z.enum(["drain", "keep"]), {
+        doc: "At an orderly end of the agent. drain: its services are drained and removed, and return with the next agent. keep: their leases run on, for an agent that is back within the TTL.",
+        default: "drain",
+        reload: true,
+      }),
+      forget_after_s: key(z.int().min(1).max(31_536_000), {
+        doc: "A service whose check has not passed for so long is forgotten.",
+        default: 86_400,
+        unit: "s",
+        reload: true,
+        cost: "services that are gone for good are checked longer",
+      }),
     },
   },
   routes: {

@@ -6,14 +6,21 @@ import { systemClock } from "../platform/clock.ts";
 import { watchConfig } from "../platform/config-watch.ts";
 import { exposeEvents } from "../platform/event-counts.ts";
 import { serveHttp } from "../platform/http-serve.ts";
+import { exposeListenerSafety, guardListeners } from "../platform/listener-guard.ts";
 import { whenNew } from "../platform/log.ts";
 import { startProcess } from "../platform/process-start.ts";
 import { projectPath } from "../platform/project-paths.ts";
 import { startOrExit } from "../platform/start-or-exit.ts";
+import { clientTlsPaths, listenerTls, serverTlsPaths } from "../platform/tls-material.ts";
+import { exposeTls, TlsWatch } from "../platform/tls-watch.ts";
 import { version } from "../platform/version.ts";
 import { makeApp } from "./app.ts";
 import { agentConfig } from "./config.ts";
 import { callerAddress } from "./local-address.ts";
+import { RegistrationFile } from "./registration-file.ts";
+import { RegistrationKeeper } from "./registration-keeper.ts";
+import { exposeRegistrations } from "./registration-metrics.ts";
+import { RegistryClient } from "./registry-client.ts";
 import { Resolver } from "./resolver.ts";
 import { serveResolver } from "./resolver-server.ts";
 import { ResponseRate } from "./response-rate.ts";
@@ -32,10 +39,23 @@ const LAST_FLUSH_MS = 1000;
 const MAX_STATISTICS_ENTRIES = 1_000_000;
 const BACKOFF = { baseMs: 50, maxMs: 2000 };
 const SOURCE_TICK_MS = 250;
+const REGISTRATION_TICK_MS = 100;
 
 const { loaded, log, metrics, shutdown, ...started } = startProcess(agentConfig);
 let { config } = started;
 const clock = systemClock;
+
+guardListeners("agent", config, log);
+exposeListenerSafety(metrics, () => config);
+const tls = await startOrExit(
+  "agent",
+  () => new TlsWatch({ paths: serverTlsPaths(config.tls), log, nowMs: () => clock.wallMs() }),
+);
+const clientTls = await startOrExit(
+  "agent",
+  () => new TlsWatch({ paths: clientTlsPaths(config.client_tls), log, nowMs: () => clock.wallMs() }),
+);
+exposeTls(metrics, [tls, clientTls]);
 
 function parseAddresses(texts: readonly string[]): readonly ServerAddress[] {
   return texts.map((text) => {
@@ -84,6 +104,7 @@ const dnsClient: TcpClient = connectTcp({
   connectTimeoutMs: config.dnsserver.connect_timeout_ms,
   backoff: BACKOFF,
   random: Math.random,
+  tls: config.dnsserver.tls ? () => clientTls.material : undefined,
   onOpen: () => source.onOpen(),
   onFrame: (msgid, body) => source.onFrame(msgid, body),
   onClose: () => source.onClose(),
@@ -109,6 +130,7 @@ const reportClient: TcpClient = connectTcp({
   connectTimeoutMs: config.dnsserver.connect_timeout_ms,
   backoff: BACKOFF,
   random: Math.random,
+  tls: config.reporter.tls ? () => clientTls.material : undefined,
   onOpen: () => reporter.onOpen(),
   onFrame: () => {},
   onClose: () => reporter.onClose(),
@@ -142,11 +164,45 @@ shutdown.onShutdown("timers", () => {
   clearTimeout(flushTimer);
 });
 
+const registrationLog = log.with({ component: "registrations" });
+const registryClient = new RegistryClient({
+  addresses: () => config.registrations.addresses,
+  token: () => config.registrations.token,
+  timeoutMs: () => config.registrations.response_timeout_ms,
+  tls: () => (config.registrations.tls ? clientTls.material : undefined),
+  nowMs: () => clock.nowMs(),
+  random: Math.random,
+  onMove: whenNew((line) => registrationLog.info(line)),
+});
+const registrations = new RegistrationKeeper({
+  call: (call, spec) => registryClient.call(call, spec),
+  file: new RegistrationFile(join(projectPath(config.data.dir), `agent-${config.udp.port}.registrations`)),
+  max: () => config.registrations.max,
+  drainGraceMs: () => config.registrations.drain_grace_ms,
+  forgetAfterMs: () => config.registrations.forget_after_s * 1000,
+  log: registrationLog,
+  nowMs: () => clock.nowMs(),
+  random: Math.random,
+});
+await registrations.load();
+const registrationTimer = setInterval(() => registrations.tick(), REGISTRATION_TICK_MS);
+shutdown.onShutdown("registrations", async () => {
+  clearInterval(registrationTimer);
+  await registrations.save();
+});
+exposeRegistrations(metrics, registrations, registryClient);
+
 const app = makeApp({
   pick: (modid, cmdid, keyHash) => pool.pick(modid, cmdid, keyHash),
   describe: (modid, cmdid) => pool.describe(modid, cmdid),
   report: (reports) => pool.report(reports),
   dnsConnected: () => source.connected,
+  registrations: {
+    keeper: registrations,
+    max: () => config.registrations.max,
+    drainGraceMs: () => config.registrations.drain_grace_ms,
+    nowMs: () => clock.nowMs(),
+  },
   log: log.with({ component: "http" }),
   metrics,
   clock,
@@ -157,7 +213,9 @@ const app = makeApp({
     return undefined;
   },
 });
-const http = await startOrExit("agent", () => serveHttp({ hostname: config.http.host, port: config.http.port, app }));
+const http = await startOrExit("agent", () =>
+  serveHttp({ hostname: config.http.host, port: config.http.port, app, tls: listenerTls(tls.material) }),
+);
 shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
 
 const resolver = new Resolver((modid, cmdid, limit) => pool.resolve(modid, cmdid, limit));
@@ -223,6 +281,14 @@ const configWatch = watchConfig(loaded, {
   },
 });
 shutdown.onShutdown("configuration", () => configWatch.stop());
+tls.start((material) => http.renewTls(listenerTls(material)!));
+clientTls.start();
+for (const each of [tls, clientTls]) shutdown.onShutdown("tls", () => each.stop());
+
+// The last step made is the first to end: callers are answered, and routes still come, until the services are drained.
+shutdown.onShutdown("draining of registrations", async () => {
+  if (config.registrations.on_stop === "drain") await registrations.drainAll();
+});
 
 log.info("agent listens", {
   version,

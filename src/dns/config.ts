@@ -3,12 +3,21 @@ import * as z from "zod";
 import { defineConfig, key } from "../platform/config-schema.ts";
 import {
   authSection,
+  clientTlsSection,
   databaseSection,
   dataSection,
   listenHost,
   listenPort,
   logSection,
+  securitySection,
+  tlsSection,
 } from "../platform/config-sections.ts";
+
+const leaderUrl = z
+  .string()
+  .regex(/^https?:\/\/([A-Za-z0-9._-]{1,253}|\[[0-9a-fA-F:]{2,45}\])(:\d{1,5})?\/?$/)
+  .refine((text) => URL.canParse(text))
+  .meta({ description: "http://host:port or https://host:port of a dns service's HTTP" });
 
 export const dnsConfig = defineConfig("dns", {
   tcp: {
@@ -40,6 +49,8 @@ export const dnsConfig = defineConfig("dns", {
     doc: "HTTP/JSON: the API and the console.",
     keys: { host: listenHost("HTTP"), port: listenPort("HTTP", 7780) },
   },
+  tls: tlsSection("They are asked for over TCP, where agents have no tokens."),
+  security: securitySection,
   database: databaseSection,
   routes: {
     doc: "How changes are found in the database and how long their history is kept.",
@@ -67,6 +78,54 @@ export const dnsConfig = defineConfig("dns", {
       }),
     },
   },
+  follow: {
+    doc: "Serve the routes of other dns services instead of a database's: for a zone that is to go on when its link is cut.",
+    keys: {
+      urls: key(z.array(leaderUrl).max(16), {
+        doc:
+          "HTTP addresses of the dns services to follow, tried in turn; of a name all IPv4 addresses. All must serve the " +
+          "same database. Empty: this dns follows nobody and has its own database. Otherwise [database] is not used, " +
+          "changes are refused with the address of the leader, and the routes are also kept in data.dir.",
+        default: [],
+      }),
+      token: key(
+        z
+          .string()
+          .max(512)
+          .regex(/^[\x21-\x7e]*$/)
+          .meta({ description: "empty, or up to 512 printable characters without spaces" }),
+        {
+          doc: "A reader's token at the leaders. Empty: they let anybody read.",
+          default: "",
+          secret: true,
+          reload: true,
+          env: "LARS_FOLLOW_TOKEN",
+        },
+      ),
+      wait_ms: key(z.int().min(100).max(60_000), {
+        doc: "How long a leader holds an answer back while nothing changes. A change is answered at once.",
+        default: 2000,
+        unit: "ms",
+        reload: true,
+        cost: "a link that is cut without a sign is noticed later; lowering it costs more requests",
+      }),
+      response_timeout_ms: key(z.int().min(50).max(60_000), {
+        doc: "How long a leader may be silent beyond that, and between two pieces of an answer, before the next one is asked.",
+        default: 1000,
+        unit: "ms",
+        reload: true,
+        cost: "a link that is cut is noticed later; too low for the link's round trip, it is never up",
+      }),
+      snapshot_interval_ms: key(z.int().min(100).max(3_600_000), {
+        doc: "How soon after a change the routes are written to data.dir; later when writing takes more than a twentieth of the time.",
+        default: 1000,
+        unit: "ms",
+        reload: true,
+        cost: "a follower that is restarted while the link is cut knows less; lowering it costs disk writes",
+      }),
+    },
+  },
+  client_tls: clientTlsSection,
   auth: authSection,
   log: logSection,
   data: dataSection,

@@ -10,16 +10,21 @@ import { systemClock } from "../platform/clock.ts";
 import { watchConfig } from "../platform/config-watch.ts";
 import { exposeEvents } from "../platform/event-counts.ts";
 import { serveHttp } from "../platform/http-serve.ts";
+import { exposeListenerSafety, guardListeners, mayReload } from "../platform/listener-guard.ts";
 import { rateLimited } from "../platform/log.ts";
 import { startProcess } from "../platform/process-start.ts";
 import { databaseUrl } from "../platform/project-paths.ts";
 import { startOrExit } from "../platform/start-or-exit.ts";
+import { listenerTls, serverTlsPaths } from "../platform/tls-material.ts";
+import { exposeTls, TlsWatch } from "../platform/tls-watch.ts";
 import { version } from "../platform/version.ts";
 import { databaseOptions } from "../store/database.ts";
 import { openDatabase } from "../store/open.ts";
 import { openWhenReachable } from "../store/opening.ts";
 import { makeApp } from "./app.ts";
 import { dnsConfig } from "./config.ts";
+import { followerFor } from "./follow/follow-config.ts";
+import { exposeFollower } from "./follow/follower.ts";
 import { keepPolling } from "./polling.ts";
 import { RoutePush } from "./route-push.ts";
 import { RouteReplica } from "./route-replica.ts";
@@ -33,7 +38,28 @@ const { loaded, log, metrics, shutdown, ...started } = startProcess(dnsConfig);
 let { config } = started;
 const clock = systemClock;
 
-const database = await startOrExit("dns", () => openDatabase(databaseUrl(config), databaseOptions(config.database)));
+guardListeners("dns", config, log);
+exposeListenerSafety(metrics, () => config);
+const tls = await startOrExit(
+  "dns",
+  () => new TlsWatch({ paths: serverTlsPaths(config.tls), log, nowMs: () => clock.wallMs() }),
+);
+const tcpTls = listenerTls(tls.material);
+// HTTP asks for tokens, not for certificates.
+const httpTls = tcpTls && { ...tcpTls, clientCa: undefined };
+
+const following = await startOrExit("dns", () =>
+  followerFor(
+    () => config,
+    log,
+    () => routes.poll(),
+  ),
+);
+exposeTls(metrics, following === undefined ? [tls] : [tls, following.clientTls]);
+if (following !== undefined) exposeFollower(metrics, following.follower);
+const database =
+  following?.follower ??
+  (await startOrExit("dns", () => openDatabase(databaseUrl(config), databaseOptions(config.database))));
 shutdown.onShutdown("database", () => database.close());
 
 const replica = new RouteReplica();
@@ -64,6 +90,7 @@ const tcp = await startOrExit("dns", () =>
     port: config.tcp.port,
     maxConnections: config.tcp.max_connections,
     maxQueuedBytes: config.tcp.out_buffer_bytes,
+    tls: tcpTls,
     onOpen: (connection) => push.onOpen(connection),
     onFrame: (connection, msgid, body) => push.onFrame(connection, msgid, body),
     onDrain: (connection) => push.onDrain(connection),
@@ -88,12 +115,15 @@ const app = makeApp({
   store: database.routes,
   access,
   anonymousRead: () => needsNoToken(config.auth.anonymous_read, config.http.host),
+  ...(following === undefined ? {} : { leaders: config.follow.urls }),
   agents: () => push.agents(),
   log: log.with({ component: "http" }),
   metrics,
   clock,
 });
-const http = await startOrExit("dns", () => serveHttp({ hostname: config.http.host, port: config.http.port, app }));
+const http = await startOrExit("dns", () =>
+  serveHttp({ hostname: config.http.host, port: config.http.port, app, tls: httpTls }),
+);
 shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
 
 exposeEvents(metrics, "route_events_total", "Polls, transactions, commits and adoptions", routes.counts);
@@ -125,10 +155,11 @@ const opening = openWhenReachable({
     if (!routes.loaded) throw new Error(routes.failure);
   },
 });
-const polling = opening.opened.then(() => {
+let polling: ReturnType<typeof keepPolling> | undefined;
+void opening.opened.then(() => {
   push.onLoaded();
   log.info("routes loaded", { revision: replica.revision, modules: replica.size, hosts: replica.hostCount });
-  return keepPolling({
+  polling = keepPolling({
     poll: () => routes.poll(),
     intervalMs: () => config.routes.poll_interval_ms,
     prune: () => database.routes.prune(config.routes.change_log_keep),
@@ -137,17 +168,25 @@ const polling = opening.opened.then(() => {
 });
 shutdown.onShutdown("polling", async () => {
   opening.stop();
-  await (await polling)?.stop();
+  await polling?.stop();
 });
 
 const configWatch = watchConfig(loaded, {
   log,
   onChange: (change) => {
-    config = change.config;
+    config = mayReload(change.config, log) ? change.config : { ...change.config, auth: config.auth };
     log.setLevel(config.log.level);
   },
 });
 shutdown.onShutdown("configuration", () => configWatch.stop());
+tls.start((material) => {
+  const renewed = listenerTls(material)!;
+  return tcp.renewTls(renewed) ?? http.renewTls({ ...renewed, clientCa: undefined });
+});
+shutdown.onShutdown("tls", () => {
+  tls.stop();
+  following?.clientTls.stop();
+});
 
 log.info("dns service listens", {
   version,

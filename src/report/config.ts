@@ -8,6 +8,8 @@ import {
   listenHost,
   listenPort,
   logSection,
+  securitySection,
+  tlsSection,
 } from "../platform/config-sections.ts";
 
 export const reportConfig = defineConfig("report", {
@@ -19,6 +21,8 @@ export const reportConfig = defineConfig("report", {
     doc: "HTTP/JSON: statistics and reports.",
     keys: { host: listenHost("HTTP"), port: listenPort("HTTP", 7781) },
   },
+  tls: tlsSection("They are asked for over TCP, where agents have no tokens."),
+  security: securitySection,
   database: databaseSection,
   queue: {
     doc: "Reports wait in memory until they are written in batches; of each (module, host, agent) only the latest waits.",

@@ -6,10 +6,13 @@ import { systemClock } from "../platform/clock.ts";
 import { watchConfig } from "../platform/config-watch.ts";
 import { exposeEvents } from "../platform/event-counts.ts";
 import { serveHttp } from "../platform/http-serve.ts";
+import { exposeListenerSafety, guardListeners, mayReload } from "../platform/listener-guard.ts";
 import { rateLimited } from "../platform/log.ts";
 import { startProcess } from "../platform/process-start.ts";
 import { databaseUrl } from "../platform/project-paths.ts";
 import { startOrExit } from "../platform/start-or-exit.ts";
+import { listenerTls, serverTlsPaths } from "../platform/tls-material.ts";
+import { exposeTls, TlsWatch } from "../platform/tls-watch.ts";
 import { version } from "../platform/version.ts";
 import { databaseOptions } from "../store/database.ts";
 import { openDatabase } from "../store/open.ts";
@@ -30,6 +33,17 @@ const PRUNE_INTERVAL_MS = 3_600_000;
 const { loaded, log, metrics, shutdown, ...started } = startProcess(reportConfig);
 let { config } = started;
 const clock = systemClock;
+
+guardListeners("report", config, log);
+exposeListenerSafety(metrics, () => config);
+const tls = await startOrExit(
+  "report",
+  () => new TlsWatch({ paths: serverTlsPaths(config.tls), log, nowMs: () => clock.wallMs() }),
+);
+const tcpTls = listenerTls(tls.material);
+// HTTP asks for tokens, not for certificates.
+const httpTls = tcpTls && { ...tcpTls, clientCa: undefined };
+exposeTls(metrics, [tls]);
 
 const database = await startOrExit("report", () => openDatabase(databaseUrl(config), databaseOptions(config.database)));
 shutdown.onShutdown("database", () => database.close());
@@ -56,6 +70,7 @@ const tcp = await startOrExit("report", () =>
     port: config.tcp.port,
     maxConnections: MAX_CONNECTIONS,
     maxQueuedBytes: 65_536,
+    tls: tcpTls,
     onOpen: () => {},
     onFrame: (connection, msgid, body) => frames.onFrame(connection, msgid, body),
     onDrain: () => {},
@@ -89,7 +104,9 @@ const app = makeApp({
   clock,
   ready: () => (migrated ? undefined : "the database was not reached yet"),
 });
-const http = await startOrExit("report", () => serveHttp({ hostname: config.http.host, port: config.http.port, app }));
+const http = await startOrExit("report", () =>
+  serveHttp({ hostname: config.http.host, port: config.http.port, app, tls: httpTls }),
+);
 shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
 
 exposeEvents(metrics, "intake_events_total", "Rows offered, coalesced, refused, stored", intake.counts);
@@ -117,11 +134,16 @@ shutdown.onShutdown("pruning", () => clearInterval(pruning));
 const configWatch = watchConfig(loaded, {
   log,
   onChange: (change) => {
-    config = change.config;
+    config = mayReload(change.config, log) ? change.config : { ...change.config, auth: config.auth };
     log.setLevel(config.log.level);
   },
 });
 shutdown.onShutdown("configuration", () => configWatch.stop());
+tls.start((material) => {
+  const renewed = listenerTls(material)!;
+  return tcp.renewTls(renewed) ?? http.renewTls({ ...renewed, clientCa: undefined });
+});
+shutdown.onShutdown("tls", () => tls.stop());
 
 log.info("report service listens", {
   version,
