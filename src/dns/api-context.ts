@@ -21,6 +21,8 @@ export interface DnsAppDeps {
   readonly store: RouteStore;
   readonly access: Access;
   readonly anonymousRead: () => boolean;
+  /** A follower's: whom to ask for what it does not have. Absent: it has everything. */
+  readonly leaders?: readonly string[];
   /** Connected agents; none where there is no TCP service beside. */
   readonly agents: () => readonly AgentDescription[];
   /**

@@ -7,8 +7,10 @@ import { StoreUnavailable } from "../store/route-store.ts";
 import { DNS_CALLS } from "./api-access.ts";
 import { ApiContext, type DnsAppDeps, unavailable } from "./api-context.ts";
 import { addReads } from "./api-read.ts";
+import { addReplica } from "./api-replica.ts";
 import { addTokens } from "./api-tokens.ts";
 import { addWrites } from "./api-write.ts";
+import { KeptByLeader, misdirected, refuseElsewhere } from "./follow/kept-by-leader.ts";
 
 const IMPORT_LIMIT = 64 * 1_048_576;
 
@@ -26,13 +28,16 @@ export function makeApp(deps: DnsAppDeps): HttpApp {
       deps.routes.loaded ? undefined : `the routes are not loaded: ${deps.routes.failure ?? "just started"}`,
     bodyLimits: { "/v1/import": IMPORT_LIMIT },
     problemFor: (error) =>
-      error instanceof StoreUnavailable
-        ? unavailable(
-            `the database is not available: ${error.message}; reads are served from memory, writes are refused until it is back`,
-          )
-        : undefined,
+      error instanceof KeptByLeader
+        ? misdirected(error)
+        : error instanceof StoreUnavailable
+          ? unavailable(
+              `the database is not available: ${error.message}; reads are served from memory, writes are refused until it is back`,
+            )
+          : undefined,
   });
   const api = new ApiContext(deps, app);
+  if (deps.leaders !== undefined) refuseElsewhere(app, deps.leaders);
   app.use(
     "/v1/*",
     guardCalls({
@@ -42,6 +47,7 @@ export function makeApp(deps: DnsAppDeps): HttpApp {
     }),
   );
   addReads(api);
+  addReplica(api);
   addWrites(api);
   addTokens(api);
   return app;

@@ -13,7 +13,9 @@ import {
   type RouteRecord,
   type RouteView,
 } from "../core/route-change.ts";
+import { nameMark, replaceMark, routeMark } from "../core/route-digest.ts";
 import type { RouteDelta } from "../store/route-store.ts";
+import { RecentChanges } from "./recent-changes.ts";
 
 export interface ListQuery {
   readonly modid?: number | undefined;
@@ -61,8 +63,11 @@ export class RouteReplica extends Routes {
   readonly #routes = new ModuleMap<RouteRecord>();
   readonly #names = { modid: new Map<number, NameRecord>(), cmdid: new Map<number, NameRecord>() };
   #sorted: RouteRecord[] | undefined;
+  readonly #recent = new RecentChanges();
   #existing = 0;
   #hosts = 0;
+  #vanished = 0;
+  #digest = 0;
 
   /** Of the last change that is in here. 0: nothing loaded yet, or an empty database. */
   get revision(): number {
@@ -76,6 +81,16 @@ export class RouteReplica extends Routes {
 
   get hostCount(): number {
     return this.#hosts;
+  }
+
+  /** Routes marked because too many hosts vanished at once. */
+  get vanishedCount(): number {
+    return this.#vanished;
+  }
+
+  /** Of every record that is held, as core/route-digest.ts has it. */
+  get digest(): number {
+    return this.#digest;
   }
 
   route(modid: number, cmdid: number): RouteRecord | undefined {
@@ -106,15 +121,39 @@ export class RouteReplica extends Routes {
         this.#existing += exists(route) ? 1 : -1;
       }
       this.#sorted = undefined;
+      this.#recent.add(route);
+      this.#digest = replaceMark(this.#digest, markOf(held), markOf(route));
       this.#hosts += route.hosts.length - (held?.hosts.length ?? 0);
+      this.#vanished += (route.vanishedFrom === undefined ? 0 : 1) - (held?.vanishedFrom === undefined ? 0 : 1);
       advanced.push(route);
     }
     for (const name of delta.names) {
       const held = this.#names[name.scope].get(name.id);
-      if (held === undefined || held.revision < name.revision) this.#names[name.scope].set(name.id, name);
+      if (held !== undefined && held.revision >= name.revision) continue;
+      this.#names[name.scope].set(name.id, name);
+      this.#recent.add(name);
+      this.#digest = replaceMark(this.#digest, markOf(held), markOf(name));
     }
     this.#revision = Math.max(this.#revision, delta.revision);
     return advanced;
+  }
+
+  /** What changed after `revision`, removed routes included. Costs what changed, unless that is very long ago. */
+  changedSince(revision: number): RouteDelta {
+    const routes: RouteRecord[] = [];
+    const names: NameRecord[] = [];
+    const recent = this.#recent.since(revision);
+    if (recent === undefined) {
+      for (const route of this.#routes.values()) if (route.revision > revision) routes.push(route);
+      for (const name of this.names()) if (name.revision > revision) names.push(name);
+      return { revision: this.#revision, routes, names };
+    }
+    for (const record of recent) {
+      if ("scope" in record) {
+        if (this.nameRecord(record.scope, record.id) === record) names.push(record);
+      } else if (this.route(record.modid, record.cmdid) === record) routes.push(record);
+    }
+    return { revision: this.#revision, routes, names };
   }
 
   /** The change that turns what is held here into what a whole database holds. */
@@ -157,6 +196,13 @@ export class RouteReplica extends Routes {
       route.hosts.some((host) => formatEndpoint(host).includes(needle))
     );
   }
+}
+
+function markOf(record: RouteRecord | NameRecord | undefined): number {
+  if (record === undefined) return 0;
+  return "scope" in record
+    ? nameMark(record.scope, record.id, record.revision)
+    : routeMark(record.modid, record.cmdid, record.revision);
 }
 
 function firstAfter(sorted: readonly RouteRecord[], key: ModuleKey): number {

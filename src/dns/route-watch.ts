@@ -12,6 +12,8 @@ export interface Waiter {
 
 export class RouteWatch {
   readonly #index = new WatchIndex<Waiter>();
+  /** Those who wait for a change of anything. */
+  readonly #any = new Set<() => void>();
   readonly #maxWatches: number;
 
   /** `maxWatches`: pairs of waiter and module, over all waiters. */
@@ -20,7 +22,7 @@ export class RouteWatch {
   }
 
   get size(): number {
-    return this.#index.size;
+    return this.#index.size + this.#any.size;
   }
 
   /** To be called with every change that reached the replica. */
@@ -29,9 +31,14 @@ export class RouteWatch {
       for (const waiter of [...this.#index.watchersOf(route.modid, route.cmdid)]) waiter.wake(route);
   }
 
+  /** To be called whenever the revision moved, also when only names changed. */
+  notifyAdvance(): void {
+    for (const wake of [...this.#any]) wake();
+  }
+
   /** False when too many watch already; nothing is watched then. */
   watch(waiter: Waiter, modules: readonly ModuleKey[]): boolean {
-    if (this.#index.size + modules.length > this.#maxWatches) return false;
+    if (this.size + modules.length > this.#maxWatches) return false;
     for (const { modid, cmdid } of modules) this.#index.watch(waiter, modid, cmdid);
     return true;
   }
@@ -45,23 +52,43 @@ export class RouteWatch {
    * wait already.
    */
   next(key: ModuleKey, timeoutMs: number, signal: AbortSignal): Promise<boolean | "full"> {
-    return new Promise((resolve) => {
-      const finish = (changed: boolean): void => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", abort);
-        this.drop(waiter);
-        resolve(changed);
-      };
-      const abort = (): void => finish(false);
-      const waiter: Waiter = { wake: () => finish(true) };
-      const timer = setTimeout(() => finish(false), timeoutMs);
-      if (!this.watch(waiter, [key])) {
-        clearTimeout(timer);
-        resolve("full");
-        return;
-      }
-      if (signal.aborted) finish(false);
-      else signal.addEventListener("abort", abort);
+    return waitOnce(timeoutMs, signal, (wake) => {
+      const waiter: Waiter = { wake };
+      return this.watch(waiter, [key]) ? () => this.drop(waiter) : undefined;
     });
   }
+
+  /** As `next`, for a change of anything, names included. */
+  nextAdvance(timeoutMs: number, signal: AbortSignal): Promise<boolean | "full"> {
+    return waitOnce(timeoutMs, signal, (wake) => {
+      if (this.size >= this.#maxWatches) return undefined;
+      this.#any.add(wake);
+      return () => this.#any.delete(wake);
+    });
+  }
+}
+
+/** `begin` arranges for its argument to be called and returns what undoes that; undefined: there is no room. */
+function waitOnce(
+  timeoutMs: number,
+  signal: AbortSignal,
+  begin: (wake: () => void) => (() => void) | undefined,
+): Promise<boolean | "full"> {
+  return new Promise((resolve) => {
+    const end = begin(() => finish(true));
+    if (end === undefined) {
+      resolve("full");
+      return;
+    }
+    const finish = (changed: boolean): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", abort);
+      end();
+      resolve(changed);
+    };
+    const abort = (): void => finish(false);
+    const timer = setTimeout(() => finish(false), timeoutMs);
+    if (signal.aborted) finish(false);
+    else signal.addEventListener("abort", abort);
+  });
 }

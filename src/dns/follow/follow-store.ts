@@ -1,0 +1,83 @@
+// A leader's routes behind the port that a database is behind, so that everything above it (the replica, the push, the
+// reads over HTTP) is the same in a follower as in any dns. There is one reader: what arrived is kept until it reads it,
+// then it is in its replica. Nothing here waits for the leader, so a cut link holds up nobody.
+import type { NameRecord, RouteRecord } from "../../core/route-change.ts";
+import {
+  type ChangeLogEntry,
+  type Foreign,
+  type Head,
+  type RouteDelta,
+  type RouteStore,
+  type RouteTransaction,
+  StoreUnavailable,
+} from "../../store/route-store.ts";
+import { KeptByLeader } from "./kept-by-leader.ts";
+
+const NOTHING_FOREIGN: Foreign = { routes: [], names: [], badRows: 0 };
+
+export class FollowStore implements RouteStore {
+  readonly #leaders: readonly string[];
+  readonly #failure: () => string | undefined;
+  #revision: number | undefined;
+  #routes: RouteRecord[] = [];
+  #names: NameRecord[] = [];
+
+  /** `failure`: why there is nothing yet, for as long as there is nothing. */
+  constructor(leaders: readonly string[], failure: () => string | undefined) {
+    this.#leaders = leaders;
+    this.#failure = failure;
+  }
+
+  /** What arrived, in the order of its revisions. */
+  put(delta: RouteDelta): void {
+    this.#revision = delta.revision;
+    // No spread into push: a start is a hundred thousand arguments.
+    for (const route of delta.routes) this.#routes.push(route);
+    for (const name of delta.names) this.#names.push(name);
+  }
+
+  async head(): Promise<Head> {
+    if (this.#revision === undefined)
+      throw new StoreUnavailable(`no leader gave the routes yet: ${this.#failure() ?? "just started"}`);
+    return { revision: this.#revision, foreignMoved: false };
+  }
+
+  /** What arrived since the last call, whatever `revision` is: the one reader has the rest. */
+  async readSince(_revision: number): Promise<RouteDelta> {
+    const delta = { revision: this.#revision ?? 0, routes: this.#routes, names: this.#names };
+    this.#routes = [];
+    this.#names = [];
+    return delta;
+  }
+
+  /** Work that only looks (the first look at an empty leader) is done; what appends is refused. */
+  async write<T>(work: (tx: RouteTransaction) => Promise<T>): Promise<T> {
+    const { revision } = await this.head();
+    return await work({
+      revision,
+      foreignMoved: false,
+      readSince: (after) => this.readSince(after),
+      findForeign: async () => NOTHING_FOREIGN,
+      append: async () => {
+        throw new KeptByLeader(this.#leaders);
+      },
+      settleForeign: async () => {},
+    });
+  }
+
+  async findForeign(): Promise<Foreign> {
+    return NOTHING_FOREIGN;
+  }
+
+  async claimFullScan(): Promise<boolean> {
+    return false;
+  }
+
+  async changes(): Promise<readonly ChangeLogEntry[]> {
+    throw new KeptByLeader(this.#leaders);
+  }
+
+  async prune(): Promise<number> {
+    return 0;
+  }
+}
