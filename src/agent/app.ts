@@ -13,6 +13,8 @@ import { idField, idParam, ipField, ipText, portField } from "../platform/http-s
 import type { Log } from "../platform/log.ts";
 import type { Metrics } from "../platform/metrics-port.ts";
 import { version } from "../platform/version.ts";
+import { addRegistrations, type RegistrationApiDeps } from "./api-registrations.ts";
+import { hotPick } from "./hot-pick.ts";
 import type { ModuleDescription } from "./shard-modules.ts";
 import { ShardUnavailable } from "./shard-pool.ts";
 import type { CallReport, PickAnswer } from "./shard-protocol.ts";
@@ -22,6 +24,7 @@ export interface AgentAppDeps {
   readonly describe: (modid: number, cmdid: number) => Promise<ModuleDescription | undefined>;
   readonly report: (reports: readonly CallReport[]) => void;
   readonly dnsConnected: () => boolean;
+  readonly registrations: RegistrationApiDeps;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -136,6 +139,27 @@ function notKnownYet(key: { modid: number; cmdid: number }, deps: AgentAppDeps):
   return unavailable(`the route of module ${formatModuleKey(key)} is not known yet: ${why}; ask again`, 1);
 }
 
+/** Why a pick gave no host; undefined when that is nothing a caller could be told. */
+function pickProblem(
+  key: { modid: number; cmdid: number },
+  answer: PickAnswer | Error,
+  deps: AgentAppDeps,
+): ProblemError | undefined {
+  if (answer instanceof Error) {
+    return answer instanceof ShardUnavailable ? unavailable(answer.message, 1) : undefined;
+  }
+  switch (answer.outcome) {
+    case "shedding":
+      return unavailable(`every host of module ${formatModuleKey(key)} is ejected and this call is shed; try again`, 1);
+    case "resolving":
+      return notKnownYet(key, deps);
+    case "unknown":
+      return noModule(key);
+    case "host":
+      return undefined;
+  }
+}
+
 export function makeApp(deps: AgentAppDeps): HttpApp {
   const app = createHttpApp({
     process: "agent",
@@ -147,25 +171,17 @@ export function makeApp(deps: AgentAppDeps): HttpApp {
     clock: deps.clock,
     ready: deps.ready,
     problemFor: (error) => (error instanceof ShardUnavailable ? unavailable(error.message, 1) : undefined),
+    hot: [hotPick(deps.pick, (modid, cmdid, answer) => pickProblem({ modid, cmdid }, answer, deps))],
   });
 
   app.openapi(pickRoute, async (c) => {
     const key = c.req.valid("param");
     const { hashKey } = c.req.valid("query");
     const answer = await deps.pick(key.modid, key.cmdid, hashKey === undefined ? 0 : hashText(hashKey));
-    switch (answer.outcome) {
-      case "host":
-        return c.json({ modid: key.modid, cmdid: key.cmdid, ip: formatIp(answer.ip), port: answer.port }, 200);
-      case "shedding":
-        throw unavailable(
-          `every host of module ${formatModuleKey(key)} is ejected and this call is shed; try again`,
-          1,
-        );
-      case "resolving":
-        throw notKnownYet(key, deps);
-      case "unknown":
-        throw noModule(key);
+    if (answer.outcome === "host") {
+      return c.json({ modid: key.modid, cmdid: key.cmdid, ip: formatIp(answer.ip), port: answer.port }, 200);
     }
+    throw pickProblem(key, answer, deps)!;
   });
 
   app.openapi(reportRoute, (c) => {
@@ -219,6 +235,7 @@ export function makeApp(deps: AgentAppDeps): HttpApp {
     );
   });
 
+  addRegistrations(app, deps.registrations);
   return app;
 }
 

@@ -16,6 +16,18 @@ function rig(deps: Partial<AgentAppDeps> = {}) {
     describe: async () => undefined,
     report: (more) => void reports.push(...more),
     dnsConnected: () => true,
+    registrations: {
+      keeper: {
+        put: async () => ({ outcome: "full" }),
+        heartbeat: () => undefined,
+        delete: async () => undefined,
+        get: () => undefined,
+        list: () => [],
+      },
+      max: () => 0,
+      drainGraceMs: () => 0,
+      nowMs: () => 0,
+    },
     log,
     metrics: silentMetrics,
     clock: new ManualClock(),
