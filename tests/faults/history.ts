@@ -39,6 +39,8 @@ export interface Watcher {
   readonly name: string;
   /** In the order in which it saw them. */
   readonly sightings: readonly Sighting[];
+  /** It did not watch to the end: what it saw last may be anything. */
+  readonly partial?: boolean;
 }
 
 export interface History {
@@ -139,7 +141,7 @@ function* realTime(writes: readonly WriteRecord[], places: ReadonlyMap<number, r
   }
 }
 
-function* watched({ name, sightings }: Watcher, log: readonly LoggedChange[]): Iterable<string> {
+function* watched({ name, sightings, partial = false }: Watcher, log: readonly LoggedChange[]): Iterable<string> {
   const revisions = new Map<string, Set<number>>();
   const last = new Map<string, number>();
   for (const { revision, writes } of log) {
@@ -160,6 +162,7 @@ function* watched({ name, sightings }: Watcher, log: readonly LoggedChange[]): I
       yield `${name} saw module ${module} at revision ${revision}, which the log does not have`;
     seen.set(module, revision);
   }
+  if (partial) return;
   for (const [module, revision] of last) {
     const end = seen.get(module);
     if (end !== revision)
