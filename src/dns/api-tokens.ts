@@ -88,7 +88,7 @@ const createToken = createRoute({
   request: { body: jsonBody(tokenIn) },
   responses: {
     201: { description: "Made", ...jsonContent(tokenOut.extend({ token: z.string() }).openapi("NewToken")) },
-    ...problemResponses(400, 401, 403, 409, 413, 415, 422, 429, 503),
+    ...problemResponses(400, 401, 403, 409, 413, 415, 422, 503),
   },
 });
 
@@ -98,7 +98,7 @@ const listTokens = createRoute({
   summary: "The access tokens, without their secrets",
   responses: {
     200: { description: "All tokens", ...jsonContent(z.object({ tokens: z.array(tokenOut) }).openapi("TokenList")) },
-    ...problemResponses(401, 403, 429, 503),
+    ...problemResponses(401, 403, 503),
   },
 });
 
@@ -108,7 +108,7 @@ const deleteToken = createRoute({
   summary: "Revokes an access token",
   description: "It counts no more at this instance at once, at others within two seconds.",
   request: { params: z.object({ id: z.string().max(64) }) },
-  responses: { 204: { description: "Revoked" }, ...problemResponses(401, 403, 404, 409, 429, 503) },
+  responses: { 204: { description: "Revoked" }, ...problemResponses(401, 403, 404, 409, 503) },
 });
 
 function tokenJson({ modules, createdAtMs, lastUsedAtMs, ...token }: TokenDescription): z.infer<typeof tokenOut> {

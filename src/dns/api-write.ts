@@ -24,7 +24,7 @@ import {
 
 const ifMatch = z.object({ "if-match": z.string().optional() });
 const written = { description: "Committed, at this revision", ...jsonContent(writeOut) };
-const WRITE_PROBLEMS = problemResponses(400, 401, 403, 404, 409, 412, 415, 422, 429, 503);
+const WRITE_PROBLEMS = problemResponses(400, 401, 403, 404, 409, 412, 415, 422, 503);
 
 const putRoute = createRoute({
   method: "put",

@@ -187,7 +187,7 @@ const PROBLEM_MEANINGS: Readonly<Record<number, string>> = {
   413: "The body is too large",
   415: "The body is not declared as JSON",
   422: "The body says something that is not allowed",
-  429: "Too many requests",
+  429: "Too many wrong tokens came from this address",
   500: "A fault inside",
   503: "Not able to answer now",
 };
@@ -199,7 +199,10 @@ export function problemResponses<const Status extends number>(
   [S in Status]: { description: string; content: { "application/problem+json": { schema: typeof problemSchema } } };
 } {
   const responses: Record<number, unknown> = {};
-  for (const status of statuses) {
+  const all: number[] = [...statuses];
+  // Whoever looks at tokens stops looking after too many wrong ones.
+  if (all.includes(401)) all.push(429);
+  for (const status of all) {
     responses[status] = {
       description: PROBLEM_MEANINGS[status] ?? "It went wrong",
       content: { "application/problem+json": { schema: problemSchema } },

@@ -90,7 +90,7 @@ const postReports = createRoute({
   path: "/v1/reports",
   summary: "How the hosts of modules did",
   request: { body: jsonBody(z.union([statusSchema, z.array(statusSchema).max(MAX_STATUSES)])) },
-  responses: { 202: { description: "Durable" }, ...problemResponses(400, 401, 403, 413, 415, 422, 429, 503) },
+  responses: { 202: { description: "Durable" }, ...problemResponses(400, 401, 403, 413, 415, 422, 503) },
 });
 
 const getStatus = createRoute({
@@ -129,7 +129,7 @@ const getStatus = createRoute({
           .openapi("StatusList"),
       ),
     },
-    ...problemResponses(400, 401, 429, 503),
+    ...problemResponses(400, 401, 503),
   },
 });
 

@@ -16,6 +16,8 @@ export const ADMIN = "an-admin-token-0123456789";
 
 export interface AppRigOptions {
   readonly anonymousRead?: boolean;
+  /** LARS_ADMIN_TOKEN. */
+  readonly configuredToken?: string;
   readonly store?: MemoryRouteStore;
   readonly maxAgeMs?: number;
   readonly maxWatches?: number;
@@ -49,7 +51,7 @@ export class AppRig {
       store: this.store,
       access: new Access({
         tokens: this.tokens,
-        configuredToken: ADMIN,
+        configuredToken: options.configuredToken ?? ADMIN,
         clock,
         log: this.log,
         metrics: silentMetrics,
