@@ -20,6 +20,13 @@ const NEEDS: readonly Need[] = [
     debianPackage: "mariadb-server",
   },
   { what: "curl (the README's lines are run)", programs: ["curl"], debianPackage: "curl" },
+  {
+    what: "unshare and nsenter (machines and disks of the tests' own)",
+    programs: ["nsenter"],
+    debianPackage: "util-linux",
+  },
+  { what: "ip (links that are cut)", programs: ["ip"], debianPackage: "iproute2" },
+  { what: "faketime (clocks that are set)", programs: ["faketime"], debianPackage: "faketime" },
   { what: "Python 3 (a caller without a native client)", programs: ["python3"], debianPackage: "python3" },
   { what: "Java 17 (a caller without a native client)", programs: ["javac"], debianPackage: "openjdk-17-jdk-headless" },
 ];
