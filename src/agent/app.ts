@@ -15,6 +15,7 @@ import type { Metrics } from "../platform/metrics-port.ts";
 import { version } from "../platform/version.ts";
 import { addRegistrations, type RegistrationApiDeps } from "./api-registrations.ts";
 import { hotPick } from "./hot-pick.ts";
+import type { KeptDescription } from "./route-source.ts";
 import type { ModuleDescription } from "./shard-modules.ts";
 import { ShardUnavailable } from "./shard-pool.ts";
 import type { CallReport, PickAnswer } from "./shard-protocol.ts";
@@ -24,6 +25,8 @@ export interface AgentAppDeps {
   readonly describe: (modid: number, cmdid: number) => Promise<ModuleDescription | undefined>;
   readonly report: (reports: readonly CallReport[]) => void;
   readonly dnsConnected: () => boolean;
+  /** Of a module whose hosts are kept although the dns service says that they are gone. */
+  readonly kept: (modid: number, cmdid: number) => KeptDescription | undefined;
   readonly registrations: RegistrationApiDeps;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -93,6 +96,10 @@ const describeRoute = createRoute({
             revision: z.int(),
             ageSeconds: z.number().openapi({ description: "Since the route was last heard of" }),
             dnsConnected: z.boolean(),
+            kept: z.object({ hostsTold: z.int(), sinceSeconds: z.number() }).optional().openapi({
+              description:
+                "The dns service says that only so many hosts are left, and not that it is meant: the hosts are kept",
+            }),
             policy: z.enum(POLICIES).openapi({ description: "In effect: the module's own, or this agent's default" }),
             policyParameters: z
               .record(z.string(), z.number())
@@ -205,6 +212,7 @@ export function makeApp(deps: AgentAppDeps): HttpApp {
     const module = await deps.describe(key.modid, key.cmdid);
     if (module === undefined || module.state === "unknown") throw noModule(key);
     if (module.state === "resolving") throw notKnownYet(key, deps);
+    const kept = deps.kept(key.modid, key.cmdid);
     const policyParameters = Object.fromEntries(Object.entries(module.policyParameters));
     return c.json(
       {
@@ -213,6 +221,7 @@ export function makeApp(deps: AgentAppDeps): HttpApp {
         revision: module.revision,
         ageSeconds: seconds(module.ageMs),
         dnsConnected: deps.dnsConnected(),
+        ...(kept === undefined ? {} : { kept: { hostsTold: kept.told, sinceSeconds: seconds(kept.forMs) } }),
         policy: module.policy,
         ...(Object.keys(policyParameters).length === 0 ? {} : { policyParameters }),
         hosts: module.hosts.map((host) => ({

@@ -76,7 +76,7 @@ export const agentConfig = defineConfig("agent", {
   dnsserver: {
     doc: "The dns service, which tells the routes.",
     keys: {
-      addresses: addressList("Instances of the dns service, tried in turn.", ["127.0.0.1:7778"]),
+      addresses: addressList("Instances of the dns service, tried in turn.", ["127.0.0.1:7778"], { reload: true }),
       tls: overTls("the dns service"),
       connect_timeout_ms: key(z.int().min(50).max(60_000), {
         doc: "How long to wait for a connection before the next address is tried.",
@@ -86,17 +86,24 @@ export const agentConfig = defineConfig("agent", {
       }),
       response_timeout_ms: key(z.int().min(50).max(60_000), {
         doc: "How long requests may stay unanswered before the connection counts as dead and the next address is tried.",
-        default: 5000,
+        default: 1000,
         unit: "ms",
         reload: true,
-        cost: "a hanging instance is left later",
+        cost: "a hanging instance is left later; lowering it leaves one that is only busy",
+      }),
+      probe_interval_ms: key(z.int().min(100).max(600_000), {
+        doc: "How often an instance that says nothing is asked for a route that is known already, to see that it is still there.",
+        default: 2000,
+        unit: "ms",
+        reload: true,
+        cost: "a hanging instance is left later; lowering it costs a request and an answer of some 20 bytes each time",
       }),
     },
   },
   reporter: {
     doc: "The report service, which collects how calls went.",
     keys: {
-      addresses: addressList("Instances of the report service, tried in turn.", ["127.0.0.1:7779"]),
+      addresses: addressList("Instances of the report service, tried in turn.", ["127.0.0.1:7779"], { reload: true }),
       tls: overTls("the report service"),
       flush_interval_ms: key(z.int().min(100).max(60_000), {
         doc: "How often totals that changed are sent.",
@@ -202,6 +209,15 @@ export const agentConfig = defineConfig("agent", {
         default: 100_000,
         unit: "modules",
         cost: "memory: about 1 KB and 200 bytes a host each",
+      }),
+      max_vanish_share: key(z.number().min(0).max(1), {
+        doc:
+          "How many of all hosts known may vanish within 30 s without the dns service saying that it is meant; beyond it, and " +
+          "always when a whole module vanishes so, the hosts are kept and an alarm is raised. A dns service of C++ never says it.",
+        default: 0.5,
+        unit: "share of hosts",
+        reload: true,
+        cost: "more of a table that was emptied by mistake is believed; lowering it keeps hosts that are really gone",
       }),
       max_waiting: key(z.int().min(1).max(1_000_000), {
         doc: 'Callers kept waiting for an answer of the dns service at once; further ones are answered "not known yet" at once.',

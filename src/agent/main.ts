@@ -1,6 +1,7 @@
 // The agent as a process: shards answer callers in threads of their own; this thread does everything else. It begins to
 // serve with the routes of its snapshot and needs neither dns nor report service for that.
 import { join } from "node:path";
+import { formatModuleKey } from "../core/module-key.ts";
 import { connectTcp, type ServerAddress, type TcpClient } from "../net/tcp-client.ts";
 import { systemClock } from "../platform/clock.ts";
 import { watchConfig } from "../platform/config-watch.ts";
@@ -70,14 +71,27 @@ await book.load();
 
 const source = new RouteSource({
   responseTimeoutMs: () => config.dnsserver.response_timeout_ms,
+  probeIntervalMs: () => config.dnsserver.probe_interval_ms,
+  maxVanishShare: () => config.routes.max_vanish_share,
   maxModules: config.routes.max_modules + config.udp.shards * 16_384,
   nowMs: () => clock.nowMs(),
   onRoute: (route) => {
     book.put(route);
     pool.route(route);
   },
+  onAlarm: (alarm) => {
+    if (alarm === undefined) {
+      log.info("no route is kept against the dns service any more");
+      return;
+    }
+    log.error(
+      "hosts vanished that the dns service does not say are meant to: they are kept and picked on. Revert the change at " +
+        "the dns service, or confirm it (its log names it); for a dns service without this, raise routes.max_vanish_share",
+      { ...alarm, first: alarm.first.map(formatModuleKey).join(" "), server: dnsClient.server },
+    );
+  },
 });
-for (const { modid, cmdid, revision } of book.routes()) source.want(modid, cmdid, revision);
+for (const route of book.routes()) source.resume(route);
 
 const pool = new ShardPool({
   shards: config.udp.shards,
@@ -98,9 +112,8 @@ await startOrExit("agent", () => pool.start());
 shutdown.onShutdown("snapshot", () => book.save());
 
 const dnsLog = log.with({ component: "dns-client" });
-const dnsAddresses = parseAddresses(config.dnsserver.addresses);
 const dnsClient: TcpClient = connectTcp({
-  addresses: () => dnsAddresses,
+  addresses: () => parseAddresses(config.dnsserver.addresses),
   connectTimeoutMs: config.dnsserver.connect_timeout_ms,
   backoff: BACKOFF,
   random: Math.random,
@@ -124,9 +137,8 @@ const reporter = new StatusReporter({
   wallMs: () => clock.wallMs(),
 });
 const reportLog = log.with({ component: "report-client" });
-const reportAddresses = parseAddresses(config.reporter.addresses);
 const reportClient: TcpClient = connectTcp({
-  addresses: () => reportAddresses,
+  addresses: () => parseAddresses(config.reporter.addresses),
   connectTimeoutMs: config.dnsserver.connect_timeout_ms,
   backoff: BACKOFF,
   random: Math.random,
@@ -197,6 +209,7 @@ const app = makeApp({
   describe: (modid, cmdid) => pool.describe(modid, cmdid),
   report: (reports) => pool.report(reports),
   dnsConnected: () => source.connected,
+  kept: (modid, cmdid) => source.kept(modid, cmdid),
   registrations: {
     keeper: registrations,
     max: () => config.registrations.max,
@@ -254,6 +267,21 @@ metrics.gaugeFrom(
 metrics.gaugeFrom("dns_connected", "1 while a dns service is connected", () => (source.connected ? 1 : 0));
 metrics.gaugeFrom("report_connected", "1 while a report service is connected", () => (reporter.connected ? 1 : 0));
 metrics.gaugeFrom("known_routes", "Modules with a route", () => book.size);
+metrics.gaugeFrom(
+  "kept_routes",
+  "Modules whose hosts are kept although the dns service says they are gone",
+  () => source.keptModules,
+);
+metrics.gaugeFrom(
+  "kept_hosts",
+  "Hosts that are kept although the dns service says they are gone",
+  () => source.keptHosts,
+);
+metrics.gaugeFrom(
+  "routes_ahead",
+  "Modules of which the dns service connected to knows only an older route",
+  () => source.ahead,
+);
 metrics.gaugeFrom("wanted_modules", "Modules asked for at the dns service", () => source.size);
 exposeEvents(metrics, "route_source_events_total", "What came and went on the connection to dns", source.counts);
 exposeEvents(metrics, "dns_client_events_total", "The connection to dns itself", dnsClient.counters);
@@ -275,9 +303,14 @@ exposeEvents(metrics, "snapshot_events_total", "Route snapshots written", book.c
 const configWatch = watchConfig(loaded, {
   log,
   onChange: (change) => {
+    const before = config;
     config = change.config;
     log.setLevel(config.log.level);
     pool.configure(shardSettings(config));
+    const isSame = (a: readonly string[], b: readonly string[]): boolean => a.join() === b.join();
+    if (!isSame(before.dnsserver.addresses, config.dnsserver.addresses)) dnsClient.addressesChanged();
+    if (!isSame(before.reporter.addresses, config.reporter.addresses)) reportClient.addressesChanged();
+    if (before.routes.max_vanish_share !== config.routes.max_vanish_share) source.askKept();
   },
 });
 shutdown.onShutdown("configuration", () => configWatch.stop());

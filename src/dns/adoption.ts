@@ -68,9 +68,10 @@ export function concernsAll(change: RouteChange): boolean {
   return change.action === "import" || (change.action === "revert" && change.names.length > 0);
 }
 
-/** The modules that changes touch, each once. */
-export function touchedModules(changes: Iterable<RouteChange>): readonly ModuleKey[] {
+/** The modules that changes touch, and `others`, each once. */
+export function touchedModules(changes: Iterable<RouteChange>, others: Iterable<ModuleKey> = []): readonly ModuleKey[] {
   const touched = new ModuleMap<ModuleKey>();
+  for (const { modid, cmdid } of others) touched.set(modid, cmdid, { modid, cmdid });
   for (const change of changes) {
     const keys = "modid" in change ? [change] : change.action === "revert" ? change.routes : [];
     for (const { modid, cmdid } of keys) touched.set(modid, cmdid, { modid, cmdid });

@@ -69,6 +69,15 @@ export const dnsConfig = defineConfig("dns", {
         reload: true,
         cost: "such changes reach agents later; lowering it costs a scan of the whole table by one instance each time",
       }),
+      max_vanish_share: key(z.number().min(0).max(1), {
+        doc:
+          "When more than this share of all hosts (and at least 10) vanish at once by plain SQL, agents keep them until the " +
+          "change is confirmed or reverted.",
+        default: 0.5,
+        unit: "share of hosts",
+        reload: true,
+        cost: "a table emptied by mistake may be believed; lowering it asks for a word on more changes",
+      }),
       change_log_keep: key(z.int().min(100).max(10_000_000), {
         doc: "Entries of the change log that are kept; older ones are deleted.",
         default: 100_000,
@@ -126,6 +135,18 @@ export const dnsConfig = defineConfig("dns", {
     },
   },
   client_tls: clientTlsSection,
+  registrations: {
+    doc: "Hosts that services register themselves, under leases.",
+    keys: {
+      max: key(z.int().min(1).max(10_000_000), {
+        doc: "Registrations kept at most; further ones are refused with 503.",
+        default: 1_000_000,
+        unit: "registrations",
+        reload: true,
+        cost: "room in the database, and about 300 bytes of memory for each that heartbeats this instance",
+      }),
+    },
+  },
   auth: authSection,
   log: logSection,
   data: dataSection,

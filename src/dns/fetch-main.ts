@@ -40,8 +40,20 @@ export async function createHandler(env: Environment): Promise<FetchHandler> {
     clock: systemClock,
     log: log.with({ component: "routes" }),
     fullReloadIntervalMs: () => config.routes.full_reload_interval_s * 1000,
+    maxVanishShare: () => config.routes.max_vanish_share,
   });
   routes.onChange((changed) => watch.notify(changed));
+  // Without a timer, heartbeats that may wait are written with the next that may not, or not at all: see LeaseService.
+  const leases =
+    database.leases &&
+    new LeaseService({
+      store: database.leases,
+      routes,
+      time: new LeaseTime(database.leases, systemClock, crypto.randomUUID()),
+      clock: systemClock,
+      log: log.with({ component: "leases" }),
+      max: () => config.registrations.max,
+    });
   const metrics = createMetrics("dns");
   const access = new Access({
     tokens: database.tokens,

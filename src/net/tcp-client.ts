@@ -71,6 +71,8 @@ export interface TcpClient {
   send(bytes: Uint8Array): boolean;
   /** Drops the connection, if there is one, and moves on to the next address. */
   reconnect(reason: string): void;
+  /** `addresses` answers otherwise now: new ones are tried at once, and a server that is not among them is left. */
+  addressesChanged(): void;
   /** For good. onClose has been called when it returns. */
   stop(): void;
 }
@@ -168,6 +170,20 @@ class ReconnectingClient implements TcpClient {
     // Bun reports the close from within: the reason given here must be there first. So below.
     this.#lost(connection, reason);
     connection.terminate();
+  }
+
+  addressesChanged(): void {
+    this.#wake?.();
+    void this.#leaveUnlessListed();
+  }
+
+  async #leaveUnlessListed(): Promise<void> {
+    const failedBefore = this.counters.failedLookups;
+    const candidates = await this.#resolve();
+    const server = this.#server;
+    // A name that cannot be looked up now may be the server's.
+    if (server === undefined || this.counters.failedLookups > failedBefore) return;
+    if (!candidates.some(({ key }) => key === server)) this.reconnect("its address is not in the list any more");
   }
 
   stop(): void {

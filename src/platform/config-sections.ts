@@ -29,8 +29,8 @@ export function listenPort(what: string, port: number): ConfigKey<number> {
   });
 }
 
-export function addressList(doc: string, addresses: string[]): ConfigKey<string[]> {
-  return key(z.array(hostPortSchema).min(1).max(16), { doc, default: addresses });
+export function addressList(doc: string, addresses: string[], { reload = false } = {}): ConfigKey<string[]> {
+  return key(z.array(hostPortSchema).min(1).max(16), { doc, default: addresses, reload });
 }
 
 const databaseUrlPattern = /^(sqlite:.+|mysql:\/\/[^\s]+\/[^\s/]+)$/;

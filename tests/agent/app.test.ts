@@ -16,6 +16,7 @@ function rig(deps: Partial<AgentAppDeps> = {}) {
     describe: async () => undefined,
     report: (more) => void reports.push(...more),
     dnsConnected: () => true,
+    kept: () => undefined,
     registrations: {
       keeper: {
         put: async () => ({ outcome: "full" }),

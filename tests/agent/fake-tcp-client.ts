@@ -35,6 +35,10 @@ export class FakeTcpClient implements TcpClient {
     this.reconnects.push(reason);
   }
 
+  addressesChanged(): void {
+    throw new Error("not in this fake");
+  }
+
   stop(): void {
     this.connected = false;
   }
