@@ -181,7 +181,14 @@ test("the README has the two commands of the project, with the Bun version of pa
 
 test("every `bun run` script that a document names exists", async () => {
   const texts = await Promise.all(
-    ["README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/MIGRATION.md", "docs/STEERING.md"].map(read),
+    [
+      "README.md",
+      "CONTRIBUTING.md",
+      "docs/ARCHITECTURE.md",
+      "docs/MIGRATION.md",
+      "docs/STEERING.md",
+      "docs/TLS.md",
+    ].map(read),
   );
   const named = new Set(
     texts.flatMap((text) => [...text.matchAll(/`(?:npx )?bun run ([\w:]+)/g)].map((match) => match[1]!)),
@@ -202,6 +209,7 @@ test("every file and folder that a document names or links to exists", async () 
     "docs/ARCHITECTURE.md",
     "docs/MIGRATION.md",
     "docs/STEERING.md",
+    "docs/TLS.md",
   ];
   const missing: string[] = [];
   for (const document of documents) {

@@ -1,6 +1,6 @@
 // Real Lars processes for tests: each with ports, a data folder and a log of its own, started, killed and started again
 // as an operator would. Everything started is ended when the test process ends, however that is.
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -65,6 +65,8 @@ export interface Placement {
 /** One process of the system. Its ports and data outlive a restart. */
 export class LarsProcess {
   readonly url: string;
+  /** What every request to it needs: with TLS, whom to believe. */
+  readonly #trust: BunFetchRequestInit;
   #child: Bun.Subprocess<"ignore", "pipe", "pipe"> | undefined;
   #output = "";
 
@@ -74,7 +76,15 @@ export class LarsProcess {
     readonly env: Readonly<Record<string, string>>,
     readonly placement: Placement = {},
   ) {
-    this.url = `http://${placement.address ?? "127.0.0.1"}:${ports.http}`;
+    const secured = env[`LARS_${name.toUpperCase()}__TLS__CERT_FILE`] !== undefined;
+    this.url = `${secured ? "https" : "http"}://${placement.address ?? "127.0.0.1"}:${ports.http}`;
+    // As the command line takes it.
+    this.#trust = secured ? { tls: { ca: readFileSync(env.LARS_CA_FILE!, "utf8") } } : {};
+  }
+
+  /** A request to its HTTP port. */
+  async fetch(path: string, init: RequestInit = {}): Promise<Response> {
+    return await fetch(`${this.url}${path}`, { ...init, ...this.#trust });
   }
 
   get pid(): number {
@@ -95,7 +105,8 @@ export class LarsProcess {
     const command = [...(this.placement.command ?? []), process.execPath];
     const child = Bun.spawn([...command, join(PROJECT_ROOT, `src/${this.name}/main.ts`)], {
       cwd: tmpdir(),
-      env: { ...cleanEnvironment(), ...this.env },
+      // A network of the test's own is trusted.
+      env: { ...cleanEnvironment(), ...(this.placement.address && { LARS_ALLOW_INSECURE: "true" }), ...this.env },
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",
@@ -127,7 +138,7 @@ export class LarsProcess {
     await eventually(
       async () => {
         if (this.#child === undefined) throw new Error(`${this.name} ended:\n${this.#output.slice(-2000)}`);
-        const response = await fetch(`${this.url}/readyz`);
+        const response = await this.fetch("/readyz");
         if (!response.ok) throw new Error(`not ready: ${await response.text()}`);
       },
       { timeoutMs },
@@ -156,7 +167,7 @@ export class LarsProcess {
   }
 
   async metrics(): Promise<Map<string, number>> {
-    return parseMetrics(await (await fetch(`${this.url}/metrics`)).text());
+    return parseMetrics(await (await this.fetch("/metrics")).text());
   }
 }
 
@@ -212,7 +223,7 @@ export class Lars {
 
   /** A request to the first dns service, as admin. */
   async admin(method: string, path: string, body?: unknown, dns = this.dns[0]!): Promise<Response> {
-    return await fetch(`${dns.url}${path}`, {
+    return await dns.fetch(path, {
       method,
       headers: {
         authorization: `Bearer ${ADMIN_TOKEN}`,
@@ -260,14 +271,16 @@ export async function makeLars(options: LarsOptions = {}): Promise<Lars> {
     LARS_REPORT__HTTP__PORT: String(http),
     LARS_DATA_DIR: join(folder, `report-${i}`),
   }));
-  const addresses = (processes: readonly LarsProcess[]) =>
-    processes.map(({ ports, placement }) => `${placement.address ?? "127.0.0.1"}:${ports.tcp}`).join(",");
+  const addresses = (processes: readonly LarsProcess[], listener: "tcp" | "http" = "tcp") =>
+    processes.map(({ ports, placement }) => `${placement.address ?? "127.0.0.1"}:${ports[listener]}`).join(",");
   const agent = await make("agent", options.agent ?? 1, ({ udp, http, resolver }, i) => ({
     LARS_AGENT__UDP__PORT: String(udp),
     LARS_AGENT__RESOLVER__PORT: String(resolver),
     LARS_AGENT__HTTP__PORT: String(http),
     LARS_AGENT__DNSSERVER__ADDRESSES: addresses(dns) || "127.0.0.1:1",
     LARS_AGENT__REPORTER__ADDRESSES: addresses(report) || "127.0.0.1:1",
+    LARS_AGENT__REGISTRATIONS__ADDRESSES: addresses(dns, "http") || "127.0.0.1:1",
+    LARS_AGENT_TOKEN: ADMIN_TOKEN,
     LARS_DATA_DIR: join(folder, `agent-${i}`),
   }));
   return new Lars(folder, databaseUrl, dns, report, agent);
