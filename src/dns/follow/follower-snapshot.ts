@@ -8,7 +8,6 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { createInterface } from "node:readline";
 import type { NameRecord, RouteRecord } from "../../core/route-change.ts";
 import type { RouteDelta } from "../../store/route-store.ts";
 import { pageJson, readPage } from "../replica-document.ts";
@@ -42,9 +41,9 @@ function* lines(delta: RouteDelta, savedAtMs: number): Generator<string> {
 
 class Damaged extends Error {}
 
-function parsed(line: string): Record<string, unknown> {
+function parsed(line: Buffer): Record<string, unknown> {
   try {
-    const value: unknown = JSON.parse(line);
+    const value: unknown = JSON.parse(line.toString());
     if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
   } catch {
     // said below
@@ -52,15 +51,29 @@ function parsed(line: string): Record<string, unknown> {
   throw new Damaged("it has a line that is no JSON object");
 }
 
+/** Lines without their newline. Bytes, because a reader of text would also break lines at U+2028, which names may hold. */
+async function* linesOf(path: string): AsyncGenerator<Buffer> {
+  let rest: Buffer[] = [];
+  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+    let from = 0;
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, from)) {
+      yield Buffer.concat([...rest, chunk.subarray(from, end)]);
+      rest = [];
+      from = end + 1;
+    }
+    if (from < chunk.length) rest.push(chunk.subarray(from));
+  }
+  if (rest.length > 0) throw new Damaged("it is cut off");
+}
+
 async function read(path: string): Promise<SnapshotLoad> {
-  const input = createReadStream(path);
   const hash = createHash("sha256");
   const routes: RouteRecord[] = [];
   const names: NameRecord[] = [];
   let head: Record<string, unknown> | undefined;
-  let held: string | undefined;
-  const take = (line: string): void => {
-    hash.update(`${line}\n`);
+  let held: Buffer | undefined;
+  const take = (line: Buffer): void => {
+    hash.update(line).update("\n");
     if (head === undefined) {
       head = parsed(line);
       if (head.format !== FORMAT) throw new Damaged(`its format is "${String(head.format).slice(0, 40)}"`);
@@ -72,7 +85,7 @@ async function read(path: string): Promise<SnapshotLoad> {
     for (const name of answer.page.names) names.push(name);
   };
   // The last line is told by there being none after it.
-  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+  for await (const line of linesOf(path)) {
     if (held !== undefined) take(held);
     held = line;
   }
