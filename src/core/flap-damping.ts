@@ -1,0 +1,177 @@
+// A service that crashes and restarts in a circle registers, vanishes and registers again, and each time every agent is
+// told. The record must say what is, and does; but agents gain nothing from a host that will be gone in a second. So a
+// leased host that came back often is left out of what is pushed until it has stayed for a while: the first coming back
+// is pushed at once (it is what a deployment looks like), the circle is not.
+//
+// A host comes back when it may be picked and might not before. The last host a module has is never left out: to try a
+// flapping host is better than to have none. Pure: told of every route that changed, and of the time.
+//
+// Bounded by what flaps: a host is remembered for a minute after it came back last.
+import { type Host, hostKey, sameHosts } from "./assignment.ts";
+import { ModuleMap } from "./module-key.ts";
+import { sameChoice } from "./policy-choice.ts";
+import type { RouteRecord } from "./route-change.ts";
+
+export interface FlapLimits {
+  /** A host that came back so often ... */
+  readonly times: number;
+  /** ... within this time ... */
+  readonly withinMs: number;
+  /** ... is left out until it has been there for so long. */
+  readonly steadyMs: number;
+}
+
+export const FLAP_LIMITS: FlapLimits = { times: 3, withinMs: 60_000, steadyMs: 10_000 };
+
+/** Hosts remembered for flapping at most; of further ones every change is pushed. */
+const MAX_HOSTS = 100_000;
+
+interface Flap {
+  /** When it came back, the latest last; `times` of them at most. */
+  readonly backAtMs: number[];
+  /** When it came or went last. */
+  lastMs: number;
+}
+
+interface Watched {
+  /** The leased hosts that left of late, by endpoint. */
+  readonly flaps: Map<number, Flap>;
+  route: RouteRecord;
+  /** What is shown of `route`; the same array while nothing of it changes. */
+  shown: readonly Host[];
+  leftOut: number;
+}
+
+function hasLeased(route: RouteRecord): boolean {
+  return route.hosts.some(({ leased }) => leased === true);
+}
+
+/** The hosts that may be picked. `draining` and `down` leave by not being sent, which old agents understand too. */
+export function pickable(route: RouteRecord): readonly Host[] {
+  return route.hosts.every(({ state }) => state === "up")
+    ? route.hosts
+    : route.hosts.filter(({ state }) => state === "up");
+}
+
+export class FlapDamping {
+  readonly #limits: FlapLimits;
+  /** Modules with leased hosts. */
+  readonly #watched = new ModuleMap<Watched>();
+  #remembered = 0;
+  #leftOut = 0;
+
+  constructor(limits: FlapLimits = FLAP_LIMITS) {
+    this.#limits = limits;
+  }
+
+  /** Hosts that are left out now. */
+  get leftOut(): number {
+    return this.#leftOut;
+  }
+
+  /** Hosts that are remembered because they left of late. */
+  get remembered(): number {
+    return this.#remembered;
+  }
+
+  /**
+   * To be told of every change of a route; true when those who watch it must be told too. A change that only concerns
+   * hosts that are left out is none for them.
+   */
+  onRoute(route: RouteRecord, nowMs: number): boolean {
+    const { modid, cmdid } = route;
+    const watched = this.#watched.get(modid, cmdid);
+    if (watched === undefined) {
+      // What is there when it is first seen did not come back.
+      if (hasLeased(route)) {
+        this.#watched.set(modid, cmdid, { flaps: new Map(), route, shown: pickable(route), leftOut: 0 });
+      }
+      return true;
+    }
+    const { route: before, shown: shownBefore, leftOut: leftOutBefore } = watched;
+    this.#noteReturns(watched, route, nowMs);
+    watched.route = route;
+    this.#show(watched, nowMs);
+    const isSame =
+      sameHosts(shownBefore, watched.shown) &&
+      sameChoice(before.policy, route.policy) &&
+      before.vanishedFrom === route.vanishedFrom;
+    const spares = isSame && leftOutBefore + watched.leftOut > 0;
+    if (watched.flaps.size === 0 && !hasLeased(route)) this.#watched.delete(modid, cmdid);
+    return !spares;
+  }
+
+  /** What is pushed of a route: the hosts that may be picked, but those that are left out. */
+  shown(route: RouteRecord): readonly Host[] {
+    const watched = this.#watched.get(route.modid, route.cmdid);
+    return watched?.route === route ? watched.shown : pickable(route);
+  }
+
+  /** Hosts are left out of what is pushed of this route. */
+  isPartial(route: RouteRecord): boolean {
+    const watched = this.#watched.get(route.modid, route.cmdid);
+    return watched?.route === route && watched.leftOut > 0;
+  }
+
+  /** Forgets what is long ago. The routes of which more is to be shown now, as hosts have been there for long enough. */
+  release(nowMs: number): readonly RouteRecord[] {
+    const released: RouteRecord[] = [];
+    if (this.#remembered === 0) return released;
+    for (const watched of [...this.#watched.values()]) {
+      const { flaps, route, shown } = watched;
+      if (flaps.size === 0) continue;
+      for (const [key, { lastMs }] of flaps) {
+        if (nowMs - lastMs <= this.#limits.withinMs) continue;
+        flaps.delete(key);
+        this.#remembered--;
+      }
+      this.#show(watched, nowMs);
+      if (!sameHosts(shown, watched.shown)) released.push(route);
+      if (flaps.size === 0 && !hasLeased(route)) this.#watched.delete(route.modid, route.cmdid);
+    }
+    return released;
+  }
+
+  #noteReturns({ flaps, route: before }: Watched, now: RouteRecord, nowMs: number): void {
+    const leased = (route: RouteRecord) =>
+      new Set(pickable(route).flatMap((host) => (host.leased === true ? [hostKey(host)] : [])));
+    const were = leased(before);
+    const are = leased(now);
+    for (const key of are) {
+      const flap = were.has(key) ? undefined : flaps.get(key);
+      // One that was never seen leaving did not come back: it came.
+      if (flap === undefined) continue;
+      flap.lastMs = nowMs;
+      flap.backAtMs.push(nowMs);
+      if (flap.backAtMs.length > this.#limits.times) flap.backAtMs.shift();
+    }
+    for (const key of were) {
+      if (are.has(key)) continue;
+      const flap = flaps.get(key);
+      if (flap !== undefined) flap.lastMs = nowMs;
+      else if (this.#remembered < MAX_HOSTS) {
+        this.#remembered++;
+        flaps.set(key, { backAtMs: [], lastMs: nowMs });
+      }
+    }
+  }
+
+  #isLeftOut(flap: Flap | undefined, nowMs: number): boolean {
+    const { times, withinMs, steadyMs } = this.#limits;
+    const first = flap?.backAtMs.at(-times);
+    const last = flap?.backAtMs.at(-1);
+    return first !== undefined && last !== undefined && last - first <= withinMs && nowMs - last < steadyMs;
+  }
+
+  #show(watched: Watched, nowMs: number): void {
+    const all = pickable(watched.route);
+    const kept =
+      watched.flaps.size === 0
+        ? all
+        : all.filter((host) => host.leased !== true || !this.#isLeftOut(watched.flaps.get(hostKey(host)), nowMs));
+    watched.shown = kept.length === 0 || kept.length === all.length ? all : kept;
+    this.#leftOut -= watched.leftOut;
+    watched.leftOut = all.length - watched.shown.length;
+    this.#leftOut += watched.leftOut;
+  }
+}

@@ -1,0 +1,127 @@
+// The rows of lars_registration: read and written many at a time, because leases come in crowds (everything restarts at
+// once) and each statement is a round trip under the writers' lock.
+import type { Lease, LeaseState, Place } from "../../core/lease.ts";
+import { chunks, insertRows } from "./insert-rows.ts";
+import { endpointCondition, MAX_TERMS } from "./module-condition.ts";
+import type { SqlDialect, SqlSession } from "./sql-database.ts";
+
+const MAX_IDS = 1_000;
+const COLUMNS = "id, modid, cmdid, ip, port, weight, zone, state, ttl_ms, expires_ms, registered_at_ms, who";
+
+type LeaseRow = [
+  id: string,
+  modid: number,
+  cmdid: number,
+  ip: number,
+  port: number,
+  weight: number,
+  zone: string,
+  state: LeaseState,
+  ttlMs: number,
+  expiresMs: number,
+  registeredAtMs: number,
+  who: string,
+];
+
+function leaseOf(row: LeaseRow): Lease {
+  const [id, modid, cmdid, ip, port, weight, zone, state, ttlMs, expiresMs, registeredAtMs, who] = row;
+  return {
+    id,
+    modid: modid | 0,
+    cmdid: cmdid | 0,
+    ip: ip | 0,
+    port,
+    weight,
+    zone,
+    state,
+    ttlMs,
+    expiresMs,
+    registeredAtMs,
+    who,
+  };
+}
+
+/** `condition`: all after FROM lars_registration. */
+export async function readLeases(
+  session: SqlSession,
+  condition: string,
+  params: readonly (string | number)[] = [],
+): Promise<Lease[]> {
+  const rows = await session.rows<LeaseRow>(`SELECT ${COLUMNS} FROM lars_registration ${condition}`, params);
+  return rows.map(leaseOf);
+}
+
+/** "id IN (?,?,…)" for each so many of `ids`. */
+export function* idConditions(ids: readonly string[]): IterableIterator<[string, readonly string[]]> {
+  for (const part of chunks(ids, MAX_IDS)) yield [`id IN (${part.map(() => "?").join(",")})`, part];
+}
+
+export async function leasesById(session: SqlSession, ids: readonly string[], lock = ""): Promise<Lease[]> {
+  const found: Lease[] = [];
+  for (const [condition, params] of idConditions(ids)) {
+    found.push(...(await readLeases(session, `WHERE ${condition}${lock}`, params)));
+  }
+  return found;
+}
+
+export async function leasesAt(session: SqlSession, places: readonly Place[]): Promise<Lease[]> {
+  const found: Lease[] = [];
+  for (const part of chunks(places, MAX_TERMS)) {
+    found.push(...(await readLeases(session, `WHERE ${endpointCondition(part, "ip", "port")}`)));
+  }
+  return found;
+}
+
+/** Of `places`, those with a row in RouteData. */
+export async function foreignRowsAt(session: SqlSession, places: readonly Place[]): Promise<Place[]> {
+  const found: Place[] = [];
+  for (const part of chunks(places, MAX_TERMS)) {
+    const rows = await session.rows<[number, number, number, number]>(
+      `SELECT DISTINCT modid, cmdid, serverip, serverport FROM RouteData WHERE ${endpointCondition(part, "serverip", "serverport")}`,
+    );
+    for (const [modid, cmdid, ip, port] of rows) found.push({ modid: modid | 0, cmdid: cmdid | 0, ip: ip | 0, port });
+  }
+  return found;
+}
+
+export async function writeLeases(
+  session: SqlSession,
+  dialect: SqlDialect,
+  put: readonly Lease[],
+  removed: readonly string[],
+): Promise<void> {
+  for (const [condition, params] of idConditions(removed)) {
+    await session.run(`DELETE FROM lars_registration WHERE ${condition}`, params);
+  }
+  await insertRows(
+    session,
+    `INSERT INTO lars_registration (${COLUMNS})`,
+    put.map((lease) => [
+      lease.id,
+      lease.modid >>> 0,
+      lease.cmdid >>> 0,
+      lease.ip >>> 0,
+      lease.port,
+      lease.weight,
+      lease.zone,
+      lease.state,
+      lease.ttlMs,
+      Math.floor(lease.expiresMs),
+      Math.floor(lease.registeredAtMs),
+      lease.who.slice(0, 255),
+    ]),
+    dialect.onConflict(["id"], {
+      modid: "set",
+      cmdid: "set",
+      ip: "set",
+      port: "set",
+      weight: "set",
+      zone: "set",
+      state: "set",
+      ttl_ms: "set",
+      expires_ms: "set",
+      registered_at_ms: "set",
+      who: "set",
+    }),
+  );
+}
