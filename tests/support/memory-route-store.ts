@@ -2,8 +2,10 @@
 // writer at a time. What an old tool does by plain SQL, a database restored from a backup and one that is away are
 // methods here.
 import { diffHosts, type Host, hostKey, isEmptyDiff, normalizeHosts } from "../../src/core/assignment.ts";
+import type { Lease } from "../../src/core/lease.ts";
 import { formatModuleKey, type ModuleKey } from "../../src/core/module-key.ts";
 import type { NameContent, NameRecord, NameScope, RouteContent, RouteRecord } from "../../src/core/route-change.ts";
+import type { LeaseTransaction } from "../../src/store/lease-store.ts";
 import {
   type ChangeLogEntry,
   type CommittedChange,
@@ -14,6 +16,8 @@ import {
   type RouteTransaction,
   StoreUnavailable,
 } from "../../src/store/route-store.ts";
+import { logItems } from "../../src/store/sql/change-log.ts";
+import { MemoryLeaseStore } from "./memory-lease-store.ts";
 
 interface State {
   revision: number;
@@ -24,6 +28,7 @@ interface State {
   theirNames: Map<string, NameContent>;
   foreignMoved: boolean;
   log: ChangeLogEntry[];
+  leases: Map<string, Lease>;
 }
 
 const copy = (state: State): State => structuredClone(state);
@@ -37,6 +42,7 @@ export class MemoryRouteStore implements RouteStore {
     theirNames: new Map(),
     foreignMoved: false,
     log: [],
+    leases: new Map(),
   };
   #line: Promise<unknown> = Promise.resolve();
   #scannedAtMs = Number.NEGATIVE_INFINITY;
@@ -45,6 +51,11 @@ export class MemoryRouteStore implements RouteStore {
   /** A write waits for this before it takes the lock. */
   gate: Promise<void> = Promise.resolve();
   readonly counts = { writes: 0, heads: 0 };
+  /** The leases of the same database. */
+  readonly leases = new MemoryLeaseStore(() => {
+    this.#mustBeThere();
+    return this.#state;
+  });
 
   get revision(): number {
     return this.#state.revision;
@@ -102,7 +113,7 @@ export class MemoryRouteStore implements RouteStore {
       this.counts.writes++;
       const before = copy(this.#state);
       try {
-        const value = await work(new MemoryTransaction(this.#state));
+        const value = await work(new MemoryTransaction(this.#state, this.leases));
         // Away before the commit: nothing was done.
         this.#mustBeThere();
         return value;
@@ -117,7 +128,7 @@ export class MemoryRouteStore implements RouteStore {
 
   async findForeign(): Promise<Foreign> {
     this.#mustBeThere();
-    return await new MemoryTransaction(this.#state).findForeign();
+    return await new MemoryTransaction(this.#state, this.leases).findForeign();
   }
 
   async claimFullScan(intervalMs: number, nowMs: number): Promise<boolean> {
@@ -151,7 +162,14 @@ function deltaOf(state: State, revision: number): RouteDelta {
 }
 
 class MemoryTransaction implements RouteTransaction {
-  constructor(private readonly state: State) {}
+  readonly leases: LeaseTransaction;
+
+  constructor(
+    private readonly state: State,
+    leases: MemoryLeaseStore,
+  ) {
+    this.leases = leases.transaction(state);
+  }
 
   get revision(): number {
     return this.state.revision;
@@ -174,7 +192,7 @@ class MemoryTransaction implements RouteTransaction {
       const rows = state.theirHosts.get(text)?.hosts ?? [];
       const theirs = normalizeHosts(rows.filter(({ port }) => port >= 1 && port <= 65535));
       badRows += rows.filter(({ port }) => port < 1 || port > 65535).length;
-      const ours = state.routes.get(text)?.hosts ?? [];
+      const ours = (state.routes.get(text)?.hosts ?? []).map(({ leased: _, ...host }) => host);
       if (!isEmptyDiff(diffHosts(ours, theirs))) routes.push({ modid, cmdid, hosts: theirs });
     }
     const names: NameContent[] = [];
@@ -199,22 +217,16 @@ class MemoryTransaction implements RouteTransaction {
       // By the difference, as SQL does: what an old tool did to other hosts of the module meanwhile stays.
       const gone = new Set([...diff.removed, ...diff.changed].map(hostKey));
       const rows = (state.theirHosts.get(text)?.hosts ?? []).filter((host) => !gone.has(hostKey(host)));
-      state.theirHosts.set(text, { key: { modid, cmdid }, hosts: [...rows, ...diff.changed, ...diff.added] });
+      state.theirHosts.set(text, {
+        key: { modid, cmdid },
+        hosts: [...rows, ...[...diff.changed, ...diff.added].map(({ leased: _, ...host }) => host)],
+      });
     }
     for (const { scope, id, name } of names) {
       state.names.set(`${scope} ${id}`, { scope, id, name, revision });
       if (change.action !== "adopt") state.theirNames.set(`${scope} ${id}`, { scope, id, name });
     }
-    const items = [
-      ...routes.map(({ modid, cmdid, before, name, diff }) => ({
-        kind: "route" as const,
-        modid,
-        cmdid,
-        before: { name: before?.name ?? "", hosts: [] },
-        after: { name, hosts: [...diff.added, ...diff.changed].map((host) => ({ ...host, ip: String(host.ip) })) },
-      })),
-      ...names.map(({ scope, id, before, name }) => ({ kind: "name" as const, scope, id, before, after: name })),
-    ];
+    const items = structuredClone([...logItems({ routes, names })]);
     state.log.push({ revision, ...entry, items });
     state.revision = revision;
   }
