@@ -10,15 +10,19 @@ import { ProblemError } from "../platform/http-problem.ts";
 import type { Log } from "../platform/log.ts";
 import type { Metrics } from "../platform/metrics-port.ts";
 import type { RouteStore } from "../store/route-store.ts";
+import type { CommitResult } from "./change-writer.ts";
+import type { LeaseService } from "./lease-service.ts";
 import type { AgentDescription } from "./route-push.ts";
 import type { RouteReplica } from "./route-replica.ts";
-import type { CommitResult, RouteService } from "./route-service.ts";
+import type { RouteService } from "./route-service.ts";
 import type { RouteWatch } from "./route-watch.ts";
 
 export interface DnsAppDeps {
   readonly routes: RouteService;
   readonly watch: RouteWatch;
   readonly store: RouteStore;
+  /** Absent: no leases are kept here, and registrations are not offered. */
+  readonly leases?: LeaseService;
   readonly access: Access;
   readonly anonymousRead: () => boolean;
   /** A follower's: whom to ask for what it does not have. Absent: it has everything. */
@@ -91,6 +95,8 @@ const REFUSAL_STATUS: Readonly<Record<Refusal["reason"], number>> = {
   "not-found": 404,
   exists: 409,
   "precondition-failed": 412,
+  conflict: 409,
+  forbidden: 403,
 };
 
 export function noRoute(key: ModuleKey): ProblemError {

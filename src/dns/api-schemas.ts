@@ -41,15 +41,27 @@ export const hostParams = z.object({
     .openapi({ type: "string", example: "10.0.0.1:8000" }),
 });
 
-export const hostIn = z
+const hostFields = {
+  ip: ipField,
+  port: portField,
+  weight: weightField.default(DEFAULT_WEIGHT),
+  zone: zoneField.default(""),
+  state: hostStateField.default("up"),
+};
+
+export const hostIn = z.strictObject(hostFields).openapi("HostInput");
+
+/** In a whole list, which may have been read from here before: then its leased hosts say that they are. */
+const listedHost = z
   .strictObject({
-    ip: ipField,
-    port: portField,
-    weight: weightField.default(DEFAULT_WEIGHT),
-    zone: zoneField.default(""),
-    state: hostStateField.default("up"),
+    ...hostFields,
+    leased: z.boolean().optional().openapi({
+      description:
+        "As answers have it. Who is leased is not for a list to say: a host called leased that is not is left out",
+    }),
   })
-  .openapi("HostInput");
+  .transform(({ leased, ...host }): Host => (leased === true ? { ...host, leased } : host))
+  .openapi("ListedHost");
 
 export const hostPatch = z
   .strictObject({ weight: weightField.optional(), zone: zoneField.optional(), state: hostStateField.optional() })
@@ -57,13 +69,20 @@ export const hostPatch = z
   .openapi("HostPatch");
 
 export const hostOut = z
-  .object({ ip: ipText, port: z.int(), weight: z.int(), zone: z.string(), state: hostStateField })
+  .object({
+    ip: ipText,
+    port: z.int(),
+    weight: z.int(),
+    zone: z.string(),
+    state: hostStateField,
+    leased: z.literal(true).optional().openapi({ description: "It is there because of a registration" }),
+  })
   .openapi("Host");
 
 export const MAX_HOSTS = 100_000;
 
 export const routeIn = z
-  .strictObject({ name: nameField.optional(), ...policyFields, hosts: z.array(hostIn).max(MAX_HOSTS) })
+  .strictObject({ name: nameField.optional(), ...policyFields, hosts: z.array(listedHost).max(MAX_HOSTS) })
   .superRefine(checkPolicy)
   .openapi("RouteInput");
 
@@ -74,6 +93,10 @@ export const routeOut = z
     name: z.string().optional().openapi({ description: "Its own name, or those of its modid and cmdid" }),
     ...policyOutFields,
     revision: z.int(),
+    vanishedFrom: z.int().optional().openapi({
+      description:
+        "Hosts it had before so many of the whole table vanished at once that agents keep them: revert the change that did it, or confirm it",
+    }),
     hosts: z.array(hostOut),
   })
   .openapi("Route");
@@ -91,13 +114,6 @@ export const routeListOut = z
 export const writeOut = z.object({ revision: z.int(), changed: z.boolean() }).openapi("Written");
 
 const nameOut = z.object({ id: z.int(), name: z.string() });
-const exportedHost = z.strictObject({
-  ip: ipField,
-  port: portField,
-  weight: weightField.default(DEFAULT_WEIGHT),
-  zone: zoneField.default(""),
-  state: hostStateField.default("up"),
-});
 
 /** What an export holds and an import takes. `revision` says when it was exported and is ignored on import. */
 export const exportDocument = z
@@ -117,7 +133,7 @@ export const exportDocument = z
           cmdid: idField,
           name: nameField.optional(),
           ...policyFields,
-          hosts: z.array(exportedHost).max(MAX_HOSTS),
+          hosts: z.array(listedHost).max(MAX_HOSTS),
         })
         .superRefine(checkPolicy),
     ),
@@ -167,22 +183,6 @@ export const importOut = z
 export const namesOut = z.object({ modids: z.array(nameOut), cmdids: z.array(nameOut) }).openapi("Names");
 export const nameIn = z.strictObject({ name: nameField }).openapi("NameInput");
 
-export const changesOut = z
-  .object({
-    changes: z.array(
-      z.object({
-        revision: z.int(),
-        at: z.string().openapi({ format: "date-time" }),
-        who: z.string(),
-        action: z.string(),
-        requestId: z.string(),
-        items: z.array(z.unknown()),
-      }),
-    ),
-    next: z.int().optional(),
-  })
-  .openapi("Changes");
-
 export const agentsOut = z
   .object({
     agents: z.array(z.object({ address: z.string(), connectedSeconds: z.number(), modules: z.int(), behind: z.int() })),
@@ -190,5 +190,6 @@ export const agentsOut = z
   .openapi("Agents");
 
 export function hostJson(host: Host): z.infer<typeof hostOut> {
-  return { ip: formatIp(host.ip), port: host.port, weight: host.weight, zone: host.zone, state: host.state };
+  const { ip, port, weight, zone, state, leased } = host;
+  return { ip: formatIp(ip), port, weight, zone, state, ...(leased === true ? { leased } : {}) };
 }

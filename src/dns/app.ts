@@ -5,12 +5,15 @@ import { createHttpApp, type HttpApp } from "../platform/http-app.ts";
 import { version } from "../platform/version.ts";
 import { StoreUnavailable } from "../store/route-store.ts";
 import { DNS_CALLS } from "./api-access.ts";
+import { addChanges } from "./api-changes.ts";
 import { ApiContext, type DnsAppDeps, unavailable } from "./api-context.ts";
-import { addReads } from "./api-read.ts";
+import { addReads, routeJson } from "./api-read.ts";
+import { addRegistrations } from "./api-registrations.ts";
 import { addReplica } from "./api-replica.ts";
 import { addTokens } from "./api-tokens.ts";
 import { addWrites } from "./api-write.ts";
 import { KeptByLeader, misdirected, refuseElsewhere } from "./follow/kept-by-leader.ts";
+import { hotRoute } from "./hot-route.ts";
 
 const IMPORT_LIMIT = 64 * 1_048_576;
 
@@ -27,6 +30,7 @@ export function makeApp(deps: DnsAppDeps): HttpApp {
     ready: () =>
       deps.routes.loaded ? undefined : `the routes are not loaded: ${deps.routes.failure ?? "just started"}`,
     bodyLimits: { "/v1/import": IMPORT_LIMIT },
+    hot: [hotRoute(deps, (route) => routeJson(api, route))],
     problemFor: (error) =>
       error instanceof KeptByLeader
         ? misdirected(error)
@@ -49,6 +53,8 @@ export function makeApp(deps: DnsAppDeps): HttpApp {
   addReads(api);
   addReplica(api);
   addWrites(api);
+  addChanges(api);
   addTokens(api);
+  if (deps.leases !== undefined) addRegistrations(api, deps.leases);
   return app;
 }

@@ -10,6 +10,8 @@ import { databaseOptions } from "../store/database.ts";
 import { openPortableDatabase } from "../store/portable.ts";
 import { makeApp } from "./app.ts";
 import { dnsConfig } from "./config.ts";
+import { LeaseService } from "./lease-service.ts";
+import { LeaseTime } from "./lease-time.ts";
 import { RouteReplica } from "./route-replica.ts";
 import { RouteService } from "./route-service.ts";
 import { RouteWatch } from "./route-watch.ts";
@@ -43,7 +45,6 @@ export async function createHandler(env: Environment): Promise<FetchHandler> {
     maxVanishShare: () => config.routes.max_vanish_share,
   });
   routes.onChange((changed) => watch.notify(changed));
-  // Without a timer, heartbeats that may wait are written with the next that may not, or not at all: see LeaseService.
   const leases =
     database.leases &&
     new LeaseService({
@@ -53,6 +54,8 @@ export async function createHandler(env: Environment): Promise<FetchHandler> {
       clock: systemClock,
       log: log.with({ component: "leases" }),
       max: () => config.registrations.max,
+      // There is no timer that would write them later, and none that ends leases: that takes one dns process beside.
+      writesAtOnce: true,
     });
   const metrics = createMetrics("dns");
   const access = new Access({
@@ -66,6 +69,7 @@ export async function createHandler(env: Environment): Promise<FetchHandler> {
     routes,
     watch,
     store: database.routes,
+    ...(leases === undefined ? {} : { leases }),
     access,
     anonymousRead: () => config.auth.anonymous_read === true,
     agents: () => [],

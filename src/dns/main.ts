@@ -6,7 +6,7 @@ import { Access } from "../auth/access.ts";
 import { needsNoToken } from "../auth/anonymous.ts";
 import { createFirstAdminToken } from "../auth/first-token.ts";
 import { listenTcp } from "../net/tcp-server.ts";
-import { systemClock } from "../platform/clock.ts";
+import { systemClock, systemTimer } from "../platform/clock.ts";
 import { watchConfig } from "../platform/config-watch.ts";
 import { exposeEvents } from "../platform/event-counts.ts";
 import { serveHttp } from "../platform/http-serve.ts";
@@ -15,7 +15,7 @@ import { rateLimited } from "../platform/log.ts";
 import { startProcess } from "../platform/process-start.ts";
 import { databaseUrl } from "../platform/project-paths.ts";
 import { startOrExit } from "../platform/start-or-exit.ts";
-import { listenerTls, serverTlsPaths } from "../platform/tls-material.ts";
+import { listenerTls, readCaFile, serverTlsPaths } from "../platform/tls-material.ts";
 import { exposeTls, TlsWatch } from "../platform/tls-watch.ts";
 import { version } from "../platform/version.ts";
 import { databaseOptions } from "../store/database.ts";
@@ -25,6 +25,9 @@ import { makeApp } from "./app.ts";
 import { dnsConfig } from "./config.ts";
 import { followerFor } from "./follow/follow-config.ts";
 import { exposeFollower } from "./follow/follower.ts";
+import { exposeLeases } from "./lease-metrics.ts";
+import { LeaseService } from "./lease-service.ts";
+import { LeaseTime } from "./lease-time.ts";
 import { keepPolling } from "./polling.ts";
 import { RoutePush } from "./route-push.ts";
 import { RouteReplica } from "./route-replica.ts";
@@ -59,7 +62,12 @@ exposeTls(metrics, following === undefined ? [tls] : [tls, following.clientTls])
 if (following !== undefined) exposeFollower(metrics, following.follower);
 const database =
   following?.follower ??
-  (await startOrExit("dns", () => openDatabase(databaseUrl(config), databaseOptions(config.database))));
+  (await startOrExit("dns", () =>
+    openDatabase(
+      databaseUrl(config),
+      databaseOptions(config.database, readCaFile("database.tls_ca_file", config.database.tls_ca_file)),
+    ),
+  ));
 shutdown.onShutdown("database", () => database.close());
 
 const replica = new RouteReplica();
@@ -69,7 +77,23 @@ const routes = new RouteService({
   clock,
   log: log.with({ component: "routes" }),
   fullReloadIntervalMs: () => config.routes.full_reload_interval_s * 1000,
+  maxVanishShare: () => config.routes.max_vanish_share,
+  leaseMs: () => leases?.time.reckoned(),
 });
+const leases =
+  database.leases &&
+  new LeaseService({
+    store: database.leases,
+    routes,
+    time: new LeaseTime(database.leases, clock, crypto.randomUUID()),
+    clock,
+    log: log.with({ component: "leases" }),
+    max: () => config.registrations.max,
+  });
+if (leases !== undefined) {
+  exposeLeases(metrics, leases);
+  shutdown.onShutdown("leases", () => leases.stop());
+}
 const watch = new RouteWatch(MAX_HTTP_WATCHES);
 const push = new RoutePush({
   replica,
@@ -77,7 +101,9 @@ const push = new RoutePush({
   maxWatchesPerConnection: config.tcp.max_watches_per_connection,
   defer: (work) => setImmediate(work),
   nowMs: () => clock.nowMs(),
+  setTimer: systemTimer,
 });
+shutdown.onShutdown("push", () => push.stop());
 routes.onChange((changed) => {
   push.onChange(changed);
   watch.notify(changed);
@@ -113,6 +139,7 @@ const app = makeApp({
   routes,
   watch,
   store: database.routes,
+  ...(leases === undefined ? {} : { leases }),
   access,
   anonymousRead: () => needsNoToken(config.auth.anonymous_read, config.http.host),
   ...(following === undefined ? {} : { leaders: config.follow.urls }),
@@ -130,6 +157,11 @@ exposeEvents(metrics, "route_events_total", "Polls, transactions, commits and ad
 exposeEvents(metrics, "push_events_total", "Frames from and to agents", push.counts);
 metrics.gaugeFrom("routes", "Modules that exist", () => replica.size);
 metrics.gaugeFrom("hosts", "Hosts of all modules", () => replica.hostCount);
+metrics.gaugeFrom(
+  "vanished_routes",
+  "Routes that lost their hosts in a change by plain SQL so large that agents keep them until it is confirmed or reverted",
+  () => replica.vanishedCount,
+);
 metrics.gaugeFrom("revision", "Revision of the last change that was taken", () => replica.revision);
 metrics.gaugeFrom("database_up", "1 when the last poll of the database succeeded", () =>
   routes.failure === undefined ? 1 : 0,
@@ -140,6 +172,11 @@ metrics.gaugeFrom("watches", "Pairs of a watcher and a module", () => [
   { labels: { by: "tcp" }, value: push.watches },
   { labels: { by: "http" }, value: watch.size },
 ]);
+metrics.gaugeFrom(
+  "damped_hosts",
+  "Leased hosts left out of what agents are told because they flap",
+  () => push.leftOut,
+);
 metrics.gaugeFrom("agents", "Agents connected", () => tcp.counters.open);
 exposeEvents(metrics, "tcp_events_total", "The TCP server's counts", tcp.counters);
 
@@ -158,6 +195,7 @@ const opening = openWhenReachable({
 let polling: ReturnType<typeof keepPolling> | undefined;
 void opening.opened.then(() => {
   push.onLoaded();
+  leases?.start(systemTimer);
   log.info("routes loaded", { revision: replica.revision, modules: replica.size, hosts: replica.hostCount });
   polling = keepPolling({
     poll: () => routes.poll(),

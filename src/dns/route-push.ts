@@ -9,9 +9,11 @@
 // Work is done in slices: after so many frames the event loop gets its turn, so that pushing a change to fifteen thousand
 // agents does not hold up the reads of anybody else.
 import type { Host } from "../core/assignment.ts";
+import { FlapDamping } from "../core/flap-damping.ts";
 import { type ModuleKey, ModuleMap } from "../core/module-key.ts";
 import type { RouteRecord } from "../core/route-change.ts";
 import { WatchIndex } from "../core/watch-index.ts";
+import type { SetTimer } from "../platform/clock.ts";
 import { MAX_FRAME_BYTES, MSG_GET_ROUTE_REQUEST, MSG_UNWATCH_ROUTE_REQUEST } from "../wire/frame.ts";
 import { decodeGetRouteRequest, encodeGetRouteResponse, makeGetRouteRequest } from "../wire/route-codec.ts";
 import type { RouteReplica } from "./route-replica.ts";
@@ -35,8 +37,12 @@ export interface RoutePushOptions {
   /** Runs the function after the I/O that is waiting now (setImmediate). */
   readonly defer: (work: () => void) => void;
   readonly nowMs: () => number;
+  /** For hosts that are left out because they flap, and are told of when they have stayed. Absent: none is left out. */
+  readonly setTimer?: SetTimer;
 }
 
+/** How often it is looked whether a flapping host has stayed for long enough. */
+const RELEASE_MS = 500;
 /** Frames sent before the event loop gets its turn. */
 const SLICE_FRAMES = 256;
 
@@ -69,6 +75,10 @@ export class RoutePush {
   readonly #sendable = new Set<Agent>();
   /** Frames that hold all of a route. */
   readonly #encoded = new WeakMap<RouteRecord, Uint8Array>();
+  /** Frames of what is shown of a route while hosts of it are left out. */
+  readonly #partial = new WeakMap<readonly Host[], { readonly route: RouteRecord; readonly frame: Uint8Array }>();
+  readonly #damping = new FlapDamping();
+  #releasing: (() => void) | undefined;
   readonly #request = makeGetRouteRequest();
   #scheduled = false;
   #rotation = 0;
@@ -77,6 +87,7 @@ export class RoutePush {
     frames: 0,
     unchanged: 0,
     pushes: 0,
+    spared: 0,
     malformed: 0,
     unknownFrames: 0,
     oversize: 0,
@@ -89,6 +100,11 @@ export class RoutePush {
 
   get watches(): number {
     return this.#watches.size;
+  }
+
+  /** Hosts left out because they flap. */
+  get leftOut(): number {
+    return this.#damping.leftOut;
   }
 
   get agentCount(): number {
@@ -155,12 +171,34 @@ export class RoutePush {
 
   /** To be called with every change that reached the replica. */
   onChange(routes: readonly RouteRecord[]): void {
-    for (const { modid, cmdid } of routes) {
-      for (const agent of this.#watches.watchersOf(modid, cmdid)) {
-        this.counts.pushes++;
-        this.#owe(agent, { modid, cmdid, held: 0 });
-      }
+    for (const route of routes) {
+      if (this.#options.setTimer === undefined || this.#damping.onRoute(route, this.#options.nowMs()))
+        this.#push(route);
+      else this.counts.spared++;
     }
+    this.#awaitRelease();
+  }
+
+  #push({ modid, cmdid }: ModuleKey): void {
+    for (const agent of this.#watches.watchersOf(modid, cmdid)) {
+      this.counts.pushes++;
+      this.#owe(agent, { modid, cmdid, held: 0 });
+    }
+  }
+
+  #awaitRelease(): void {
+    const { setTimer, nowMs } = this.#options;
+    if (setTimer === undefined || this.#releasing !== undefined || this.#damping.remembered === 0) return;
+    this.#releasing = setTimer(RELEASE_MS, () => {
+      this.#releasing = undefined;
+      for (const route of this.#damping.release(nowMs())) this.#push(route);
+      this.#awaitRelease();
+    });
+  }
+
+  /** Ends its timer. */
+  stop(): void {
+    this.#releasing?.();
   }
 
   /** To be called when the routes were loaded for the first time: answers what was asked before. */
@@ -227,7 +265,10 @@ export class RoutePush {
   }
 
   #encode(route: RouteRecord): Uint8Array {
-    const hosts = pickable(route);
+    const hosts = this.#damping.shown(route);
+    const isPartial = this.#damping.isPartial(route);
+    const known = isPartial ? this.#partial.get(hosts) : undefined;
+    if (known?.route === route) return known.frame;
     const { modid, cmdid, revision, policy } = route;
     const { frame, encodedHosts } = encodeGetRouteResponse(
       { modid, cmdid, revision, hosts, policy, meant: route.vanishedFrom === undefined },
@@ -240,14 +281,9 @@ export class RoutePush {
       this.counts.oversize++;
       return frame;
     }
-    this.#encoded.set(route, frame);
+    // What is left out is missing under this revision, so nobody who has it may be told that nothing changed.
+    if (isPartial) this.#partial.set(hosts, { route, frame });
+    else this.#encoded.set(route, frame);
     return frame;
   }
-}
-
-/** The hosts that may be picked. `draining` and `down` leave by not being sent, which old agents understand too. */
-export function pickable(route: RouteRecord): readonly Host[] {
-  return route.hosts.every(({ state }) => state === "up")
-    ? route.hosts
-    : route.hosts.filter(({ state }) => state === "up");
 }

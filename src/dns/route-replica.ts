@@ -157,7 +157,7 @@ export class RouteReplica extends Routes {
   }
 
   /** The change that turns what is held here into what a whole database holds. */
-  changeTo({ routes, names }: RouteDelta): RouteChange {
+  changeTo({ routes, names }: RouteDelta): Extract<RouteChange, { action: "adopt" }> {
     const named = new Set(names.map(({ scope, id }) => `${scope} ${id}`));
     const known = new ModuleMap<true>();
     for (const { modid, cmdid } of routes) known.set(modid, cmdid, true);
@@ -165,6 +165,7 @@ export class RouteReplica extends Routes {
     const unnamed = [...this.names()].filter(({ scope, id }) => !named.has(`${scope} ${id}`));
     return {
       action: "adopt",
+      leasesAreKnown: true,
       routes: [
         ...routes,
         ...gone.map(({ modid, cmdid }) => ({ modid, cmdid, name: "", policy: NO_CHOICE, hosts: [] })),

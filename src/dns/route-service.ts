@@ -10,23 +10,20 @@
 // request comes.
 
 import { formatModuleKey } from "../core/module-key.ts";
-import { nextRevision, planChange, type Refusal, type RouteChange, type RouteRecord } from "../core/route-change.ts";
+import { nextRevision, planChange, type RouteRecord } from "../core/route-change.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
-import { type RouteStore, type RouteTransaction, StoreUnavailable } from "../store/route-store.ts";
+import { type RouteStore, StoreUnavailable } from "../store/route-store.ts";
 import { type Adopted, type AdoptedRoute, adoptForeign, concernsAll, touchedModules } from "./adoption.ts";
+import {
+  type Author,
+  type Change,
+  ChangeWriter,
+  type CommitResult,
+  isLeaseChange,
+  type LeaseOutcome,
+} from "./change-writer.ts";
 import { type RouteReplica, StagedRoutes } from "./route-replica.ts";
-
-export interface Author {
-  /** A token's name; "sql" for old tools, "system" for this process. */
-  readonly who: string;
-  readonly requestId: string;
-}
-
-/** `changed` false: the routes were so already, `revision` is the one they have had since. */
-export type CommitResult =
-  | { readonly ok: true; readonly revision: number; readonly changed: boolean }
-  | ({ readonly ok: false } & Refusal);
 
 export interface RouteServiceOptions {
   readonly store: RouteStore;
@@ -37,12 +34,14 @@ export interface RouteServiceOptions {
   readonly fullReloadIntervalMs: () => number;
   /** Of all hosts: when more vanish at once by plain SQL, agents are not told that it is meant. Default 0.5. */
   readonly maxVanishShare?: () => number;
+  /** The lease clock as this instance reckons it; undefined: it does not know. */
+  readonly leaseMs?: () => number | undefined;
   /** Changes waiting for a transaction; more are refused as StoreUnavailable. */
   readonly maxWaiting?: number;
 }
 
 interface Waiting {
-  readonly change: RouteChange;
+  readonly change: Change;
   readonly author: Author;
   resolve(result: CommitResult): void;
   reject(error: unknown): void;
@@ -59,6 +58,7 @@ export class RouteService {
   readonly #options: RouteServiceOptions;
   readonly #listeners = new Set<(routes: readonly RouteRecord[]) => void>();
   readonly #advanceListeners = new Set<() => void>();
+  readonly #leaseListeners = new Set<(outcome: LeaseOutcome) => void>();
   #announced = 0;
   readonly #waiting: Waiting[] = [];
   #writing = false;
@@ -104,6 +104,12 @@ export class RouteService {
   onAdvance(listener: () => void): () => void {
     this.#advanceListeners.add(listener);
     return () => this.#advanceListeners.delete(listener);
+  }
+
+  /** Called with the leases that a commit of this instance granted or ended, before it is answered. */
+  onLeases(listener: (outcome: LeaseOutcome) => void): () => void {
+    this.#leaseListeners.add(listener);
+    return () => this.#leaseListeners.delete(listener);
   }
 
   /**
@@ -209,7 +215,7 @@ export class RouteService {
    * Commits a change. Resolves when it is durable and in the replica.
    * @throws StoreUnavailable when the database cannot be reached; the change may then have been made or not
    */
-  commit(change: RouteChange, author: Author): Promise<CommitResult> {
+  commit(change: Change, author: Author): Promise<CommitResult> {
     if (this.#waiting.length >= (this.#options.maxWaiting ?? 10_000)) {
       return Promise.reject(
         new StoreUnavailable(`${this.#waiting.length} changes are waiting for the database already`),
@@ -246,7 +252,7 @@ export class RouteService {
 
   async #transact(batch: readonly Waiting[], wholeTable: boolean): Promise<readonly CommitResult[]> {
     const { store } = this.#options;
-    const { staged, results, adopted } = await store.write(async (tx) => {
+    const { staged, results, adopted, leases } = await store.write(async (tx) => {
       const staged = new StagedRoutes(this.replica);
       if (tx.revision < this.replica.revision) {
         throw new StoreUnavailable(
@@ -256,20 +262,25 @@ export class RouteService {
       if (tx.revision > this.replica.revision || !this.#loaded) {
         staged.stage(await tx.readSince(this.#loaded ? this.replica.revision : 0));
       }
-      const writer = new BatchWriter(tx, staged, this.#options.clock.wallMs());
-      const whole = wholeTable || tx.foreignMoved || batch.some(({ change }) => concernsAll(change));
+      const { clock, leaseMs } = this.#options;
+      const writer = new ChangeWriter(tx, staged, { wallMs: clock.wallMs(), leaseMs: leaseMs?.() });
+      const changes = batch.map(({ change }) => change);
+      const entered = await writer.loadLeases(changes);
+      const byHand = changes.filter((change) => !isLeaseChange(change));
+      const whole = wholeTable || tx.foreignMoved || byHand.some((change) => concernsAll(change));
       const adopted = await adoptForeign(
         { tx, routes: staged, write: (change) => writer.write(change, SQL), maxVanishShare: this.#maxVanishShare() },
-        whole ? undefined : touchedModules(batch.map(({ change }) => change)),
+        whole ? undefined : touchedModules(byHand, entered),
       );
       const results: CommitResult[] = [];
       for (const { change, author } of batch) results.push(await writer.write(change, author));
-      return { staged, results, adopted };
+      return { staged, results, adopted, leases: await writer.finish() };
     });
     this.#noteAdopted(adopted);
     this.counts.transactions++;
     this.counts.commits += results.filter((result) => result.ok && result.changed).length;
     this.#take(this.replica.apply(staged.delta()));
+    if (leases.put.length + leases.removed.length > 0) for (const listener of this.#leaseListeners) listener(leases);
     return results;
   }
 
@@ -313,50 +324,5 @@ export class RouteService {
       names: foreign.names.length,
       first: foreign.routes.slice(0, 5).map(formatModuleKey).join(" "),
     });
-  }
-}
-
-/** Plans changes one after another, each against what the ones before it did, and appends them to the transaction. */
-class BatchWriter {
-  #revision: number;
-
-  constructor(
-    private readonly tx: RouteTransaction,
-    private readonly staged: StagedRoutes,
-    private readonly nowMs: number,
-  ) {
-    this.#revision = tx.revision;
-  }
-
-  async write(change: RouteChange, author: Author): Promise<CommitResult> {
-    const plan = planChange(this.staged, change);
-    if (!plan.ok) return plan;
-    if (plan.routes.length === 0 && plan.names.length === 0)
-      return { ok: true, revision: this.#revision, changed: false };
-    const revision = nextRevision(this.#revision, this.nowMs);
-    await this.tx.append({
-      revision,
-      atMs: this.nowMs,
-      ...author,
-      action: change.action,
-      ...("of" in change ? { of: change.of } : {}),
-      routes: plan.routes,
-      names: plan.names,
-    });
-    this.#revision = revision;
-    this.staged.stage({
-      revision,
-      routes: plan.routes.map(({ modid, cmdid, name, policy, hosts, vanishedFrom }) => ({
-        modid,
-        cmdid,
-        revision,
-        name,
-        policy,
-        hosts,
-        ...(vanishedFrom === undefined ? {} : { vanishedFrom }),
-      })),
-      names: plan.names.map(({ scope, id, name }) => ({ scope, id, name, revision })),
-    });
-    return { ok: true, revision, changed: true };
   }
 }

@@ -12,6 +12,7 @@ import type { ModuleKey } from "../core/module-key.ts";
 import type { ModulePattern } from "../core/module-pattern.ts";
 import type { Role } from "../core/principal.ts";
 import type { NameContent, NameEdit, NameRecord, RouteContent, RouteEdit, RouteRecord } from "../core/route-change.ts";
+import type { LeaseTransaction } from "./lease-store.ts";
 
 /** A cheap look at what moved. */
 export interface Head {
@@ -46,6 +47,8 @@ export interface CommittedChange {
   /** What it was: a RouteChange action. */
   readonly action: string;
   readonly requestId: string;
+  /** A "revert" or "confirm": of the change at this revision. */
+  readonly of?: number;
   readonly routes: readonly RouteEdit[];
   readonly names: readonly NameEdit[];
 }
@@ -57,6 +60,8 @@ export interface ChangeLogEntry {
   readonly who: string;
   readonly action: string;
   readonly requestId: string;
+  /** As of CommittedChange. */
+  readonly of?: number;
   readonly items: readonly ChangeLogItem[];
 }
 
@@ -76,13 +81,22 @@ export type ChangeLogItem =
       readonly after: string;
     };
 
-/** The differing part of a route, as JSON in the log. Hosts as {ip: dotted, port, weight, zone, state}. */
+/** The differing part of a route, as JSON in the log. Hosts as {ip: dotted, port, weight, zone, state, leased?: true}. */
 export interface RouteState {
   readonly name?: string;
   /** "": the agents' default. */
   readonly policy?: string;
   readonly policyParameters?: Readonly<Record<string, number>>;
-  readonly hosts: readonly { ip: string; port: number; weight: number; zone: string; state: string }[];
+  /** As of RouteRecord; 0: not marked. */
+  readonly vanishedFrom?: number;
+  readonly hosts: readonly {
+    readonly ip: string;
+    readonly port: number;
+    readonly weight: number;
+    readonly zone: string;
+    readonly state: string;
+    readonly leased?: true;
+  }[];
 }
 
 /**
@@ -90,6 +104,8 @@ export interface RouteState {
  * before the work is called and held until its commit, so `revision` is the last one and no other can come between.
  */
 export interface RouteTransaction {
+  /** Absent: this store keeps no leases. */
+  readonly leases?: LeaseTransaction;
   readonly revision: number;
   readonly foreignMoved: boolean;
   readSince(revision: number): Promise<RouteDelta>;
@@ -97,7 +113,8 @@ export interface RouteTransaction {
   findForeign(modules?: readonly ModuleKey[]): Promise<Foreign>;
   /**
    * Writes a change to our tables, the log and, unless its action is "adopt", the original's tables. On commit
-   * RouteVersion and RouteChange move too, for old readers. Revisions must increase.
+   * RouteVersion and RouteChange move too, for old readers. Revisions must increase. May be written only when the next
+   * thing is read or committed, together with others.
    */
   append(change: CommittedChange): Promise<void>;
   /**

@@ -20,7 +20,9 @@ interface HostEdit {
 }
 
 function hostEdits(edit: RouteEdit): HostEdit[] {
-  const old = new Map((edit.before?.hosts ?? []).map((host) => [hostKey(host), host]));
+  // Most changes add or remove a host, of which the whole list need not be known.
+  const before = edit.diff.changed.length === 0 ? [] : (edit.before?.hosts ?? []);
+  const old = new Map(before.map((host) => [hostKey(host), host]));
   return [
     ...edit.diff.removed.map((before) => ({ before, after: undefined })),
     ...edit.diff.changed.map((after) => ({ before: old.get(hostKey(after)), after })),
@@ -29,9 +31,7 @@ function hostEdits(edit: RouteEdit): HostEdit[] {
 }
 
 function logHosts(hosts: readonly (Host | undefined)[]): RouteState["hosts"] {
-  return hosts
-    .filter((host) => host !== undefined)
-    .map(({ ip, port, weight, zone, state }) => ({ ip: formatIp(ip), port, weight, zone, state }));
+  return hosts.filter((host) => host !== undefined).map(({ ip, ...host }) => ({ ip: formatIp(ip), ...host }));
 }
 
 function* routeItems(edit: RouteEdit): IterableIterator<ChangeLogItem> {
@@ -40,12 +40,15 @@ function* routeItems(edit: RouteEdit): IterableIterator<ChangeLogItem> {
   const renamed = nameBefore !== edit.name;
   const policyBefore = edit.before?.policy ?? NO_CHOICE;
   const rebalanced = !sameChoice(policyBefore, edit.policy);
+  const marked = edit.before?.vanishedFrom !== edit.vanishedFrom;
   const state = (
     name: string,
     { name: policy, parameters: policyParameters }: PolicyChoice,
+    vanishedFrom = 0,
   ): Omit<RouteState, "hosts"> => ({
     ...(renamed ? { name } : {}),
     ...(rebalanced ? { policy, policyParameters } : {}),
+    ...(marked ? { vanishedFrom } : {}),
   });
   const edits = hostEdits(edit);
   let first = true;
@@ -54,8 +57,14 @@ function* routeItems(edit: RouteEdit): IterableIterator<ChangeLogItem> {
       kind: "route",
       modid,
       cmdid,
-      before: { ...(first ? state(nameBefore, policyBefore) : {}), hosts: logHosts(part.map(({ before }) => before)) },
-      after: { ...(first ? state(edit.name, edit.policy) : {}), hosts: logHosts(part.map(({ after }) => after)) },
+      before: {
+        ...(first ? state(nameBefore, policyBefore, edit.before?.vanishedFrom) : {}),
+        hosts: logHosts(part.map(({ before }) => before)),
+      },
+      after: {
+        ...(first ? state(edit.name, edit.policy, edit.vanishedFrom) : {}),
+        hosts: logHosts(part.map(({ after }) => after)),
+      },
     };
     first = false;
   }
@@ -65,26 +74,44 @@ function nameItem({ scope, id, before, name }: NameEdit): ChangeLogItem {
   return { kind: "name", scope, id, before, after: name };
 }
 
+/** What a change is in the log. */
+export function* logItems(change: Pick<CommittedChange, "routes" | "names">): IterableIterator<ChangeLogItem> {
+  for (const edit of change.routes) yield* routeItems(edit);
+  for (const edit of change.names) yield nameItem(edit);
+}
+
+/** Kept as an item, and taken from them again as the entry is read: the entry's own columns are of before there was one. */
+interface OfItem {
+  readonly kind: "of";
+  readonly revision: number;
+}
+
 function* itemRows(change: CommittedChange): IterableIterator<[number, number, string]> {
   let position = 0;
-  for (const edit of change.routes) {
-    for (const item of routeItems(edit)) yield [change.revision, position++, JSON.stringify(item)];
+  const of: readonly OfItem[] = change.of === undefined ? [] : [{ kind: "of", revision: change.of }];
+  for (const part of [of, logItems(change)]) {
+    for (const item of part) yield [change.revision, position++, JSON.stringify(item)];
   }
-  for (const edit of change.names) yield [change.revision, position++, JSON.stringify(nameItem(edit))];
 }
 
 /** `who` and `requestId` are cut to 255 characters. */
-export async function appendToLog(session: SqlSession, change: CommittedChange): Promise<void> {
-  await insertRows(session, "INSERT INTO lars_change (revision, at_ms, who, action, request_id)", [
-    [
-      change.revision,
-      Math.floor(change.atMs),
-      change.who.slice(0, MAX_TEXT),
-      change.action,
-      change.requestId.slice(0, MAX_TEXT),
-    ],
-  ]);
-  await insertRows(session, "INSERT INTO lars_change_item (revision, position, detail)", itemRows(change));
+export async function appendToLog(session: SqlSession, changes: readonly CommittedChange[]): Promise<void> {
+  await insertRows(
+    session,
+    "INSERT INTO lars_change (revision, at_ms, who, action, request_id)",
+    changes.map(({ revision, atMs, who, action, requestId }) => [
+      revision,
+      Math.floor(atMs),
+      who.slice(0, MAX_TEXT),
+      action,
+      requestId.slice(0, MAX_TEXT),
+    ]),
+  );
+  await insertRows(session, "INSERT INTO lars_change_item (revision, position, detail)", allItemRows(changes));
+}
+
+function* allItemRows(changes: readonly CommittedChange[]): IterableIterator<[number, number, string]> {
+  for (const change of changes) yield* itemRows(change);
 }
 
 /** Entries with a revision above `after`, in its order. */
@@ -94,20 +121,25 @@ export async function readLog(session: SqlSession, after: number, limit: number)
     [after],
   );
   const items = new Map<number, ChangeLogItem[]>(rows.map(([revision]) => [revision, []]));
+  const ofs = new Map<number, number>();
   const last = rows.at(-1);
   if (last !== undefined) {
     const details = await session.rows<[number, string]>(
       "SELECT revision, detail FROM lars_change_item WHERE revision > ? AND revision <= ? ORDER BY revision, position",
       [after, last[0]],
     );
-    for (const [revision, detail] of details) items.get(revision)?.push(JSON.parse(detail) as ChangeLogItem);
+    for (const [revision, detail] of details) {
+      const item = JSON.parse(detail) as ChangeLogItem | OfItem;
+      if (item.kind === "of") ofs.set(revision, item.revision);
+      else items.get(revision)?.push(item);
+    }
   }
-  return rows.map(([revision, atMs, who, action, requestId]) => ({
-    revision,
-    atMs,
-    who,
-    action,
-    requestId,
-    items: items.get(revision) ?? [],
-  }));
+  return rows.map(([revision, atMs, who, action, requestId]) => {
+    const of = ofs.get(revision);
+    return {
+      ...{ revision, atMs, who, action, requestId },
+      ...(of === undefined ? {} : { of }),
+      items: items.get(revision) ?? [],
+    };
+  });
 }

@@ -87,15 +87,17 @@ export async function readDelta(session: SqlSession, revision: number): Promise<
   const routeRows = await readRoutes(session, revision);
   const keys = routeRows.map(([modid, cmdid]) => ({ modid: modid | 0, cmdid: cmdid | 0 }));
   const hosts = await readHosts(session, keys);
-  const routes: RouteRecord[] = routeRows.map(([modid, cmdid, name, routeRevision, policy, parameters, vanishedFrom]) => ({
-    modid: modid | 0,
-    cmdid: cmdid | 0,
-    name,
-    policy: policyOfColumns(policy, parameters),
-    revision: routeRevision,
-    hosts: Object.freeze(hosts.get(modid | 0, cmdid | 0) ?? []),
-    ...(vanishedFrom === 0 ? {} : { vanishedFrom }),
-  }));
+  const routes: RouteRecord[] = routeRows.map(
+    ([modid, cmdid, name, routeRevision, policy, parameters, vanishedFrom]) => ({
+      modid: modid | 0,
+      cmdid: cmdid | 0,
+      name,
+      policy: policyOfColumns(policy, parameters),
+      revision: routeRevision,
+      hosts: Object.freeze(hosts.get(modid | 0, cmdid | 0) ?? []),
+      ...(vanishedFrom === 0 ? {} : { vanishedFrom }),
+    }),
+  );
   const nameRows = await session.rows<[NameScope, number, string, number]>(
     "SELECT scope, id, name, revision FROM lars_name WHERE revision > ? ORDER BY scope, id",
     [revision],

@@ -5,10 +5,16 @@
 // row is locked as well, so nobody moves it between our look and our commit. RouteChange cannot be locked against
 // INSERTs, so at the end the rows that came since our look are counted: more than ours means a mark came in between.
 // A mark that was seen but not adopted must outlive our commit although we move both tables on: foreign_pending.
+//
+// Changes are gathered (change-batch.ts) and written before anything is read back, and at the end.
+import type { Lease, Place } from "../../core/lease.ts";
 import type { ModuleKey } from "../../core/module-key.ts";
+import type { LeaseTransaction } from "../lease-store.ts";
 import type { CommittedChange, Foreign, RouteDelta, RouteTransaction } from "../route-store.ts";
+import { canGather, netChange } from "./change-batch.ts";
 import { appendToLog } from "./change-log.ts";
 import { findForeign } from "./foreign-scan.ts";
+import { foreignRowsAt, leasesAt, leasesById, writeLeases } from "./lease-rows.ts";
 import { readDelta } from "./route-rows.ts";
 import { writeNameConfig, writeNames, writeRouteChange, writeRouteData, writeRoutes } from "./route-write.ts";
 import type { SqlDialect, SqlSession } from "./sql-database.ts";
@@ -41,6 +47,14 @@ export class SqlRouteTransaction implements RouteTransaction {
   #appended = false;
   #settled = false;
   #changeRows = 0;
+  #gathered: CommittedChange[] = [];
+  readonly leases: LeaseTransaction = {
+    clockMs: () => this.#leaseClock(),
+    byId: (ids) => leasesById(this.#session, ids, this.#dialect.forUpdate),
+    at: (places) => leasesAt(this.#session, places),
+    foreignAt: (places) => this.#foreignAt(places),
+    write: (put, removed) => this.#writeLeases(put, removed),
+  };
 
   private constructor(
     session: SqlSession,
@@ -80,11 +94,13 @@ export class SqlRouteTransaction implements RouteTransaction {
     return this.#revision;
   }
 
-  readSince(revision: number): Promise<RouteDelta> {
+  async readSince(revision: number): Promise<RouteDelta> {
+    await this.#flush();
     return readDelta(this.#session, revision);
   }
 
-  findForeign(modules?: readonly ModuleKey[]): Promise<Foreign> {
+  async findForeign(modules?: readonly ModuleKey[]): Promise<Foreign> {
+    await this.#flush();
     return findForeign(this.#session, modules);
   }
 
@@ -92,17 +108,42 @@ export class SqlRouteTransaction implements RouteTransaction {
     if (!(change.revision > this.#revision)) {
       throw new RangeError(`revisions increase: the last one is ${this.#revision}, got ${change.revision}`);
     }
-    const session = this.#session;
-    await appendToLog(session, change);
-    await writeRoutes(session, this.#dialect, change.revision, change.routes);
-    await writeNames(session, this.#dialect, change.revision, change.names);
-    if (change.action !== "adopt") {
-      await writeRouteData(session, change.routes);
-      await writeNameConfig(session, change.names);
-    }
-    this.#changeRows += await writeRouteChange(session, change.revision, change.routes);
     this.#revision = change.revision;
     this.#appended = true;
+    const gathers = canGather(change);
+    if (!gathers) await this.#flush();
+    this.#gathered.push(change);
+    if (!gathers) await this.#flush();
+  }
+
+  async #flush(): Promise<void> {
+    const changes = this.#gathered;
+    if (changes.length === 0) return;
+    this.#gathered = [];
+    const session = this.#session;
+    const net = netChange(changes);
+    await appendToLog(session, changes);
+    await writeRoutes(session, this.#dialect, net);
+    await writeRouteData(session, net.data);
+    this.#changeRows += await writeRouteChange(session, net);
+    for (const { revision, names, action } of changes) {
+      await writeNames(session, this.#dialect, revision, names);
+      if (action !== "adopt") await writeNameConfig(session, names);
+    }
+  }
+
+  async #leaseClock(): Promise<number> {
+    const rows = await this.#session.rows<[number]>("SELECT clock_ms FROM lars_lease_clock WHERE id = 1");
+    return rows[0]?.[0] ?? 0;
+  }
+
+  async #foreignAt(places: readonly Place[]): Promise<readonly Place[]> {
+    await this.#flush();
+    return foreignRowsAt(this.#session, places);
+  }
+
+  #writeLeases(put: readonly Lease[], removed: readonly string[]): Promise<void> {
+    return writeLeases(this.#session, this.#dialect, put, removed);
   }
 
   async settleForeign(): Promise<void> {
@@ -111,6 +152,7 @@ export class SqlRouteTransaction implements RouteTransaction {
 
   /** The last thing before the commit. */
   async finish(): Promise<void> {
+    await this.#flush();
     if (!this.#appended && !this.#settled) return;
     const session = this.#session;
     const behind = this.#routeVersion < BigInt(this.#revision);

@@ -4,19 +4,14 @@
 import type { Host } from "../../core/assignment.ts";
 import type { Endpoint } from "../../core/endpoint.ts";
 import type { ModuleKey } from "../../core/module-key.ts";
-import type { NameEdit, NameScope, RouteEdit } from "../../core/route-change.ts";
+import type { NameEdit, NameScope } from "../../core/route-change.ts";
+import type { HostWrites, NetChange } from "./change-batch.ts";
 import { chunks, insertRows } from "./insert-rows.ts";
 import { endpointCondition, MAX_TERMS } from "./module-condition.ts";
 import { policyColumns } from "./policy-column.ts";
 import type { SqlDialect, SqlSession, SqlValue } from "./sql-database.ts";
 
-type HostOfModule = ModuleKey & Host;
-
-function collect(edits: readonly RouteEdit[], kind: "added" | "changed" | "removed"): HostOfModule[] {
-  const found: HostOfModule[] = [];
-  for (const { modid, cmdid, diff } of edits) for (const host of diff[kind]) found.push({ ...host, modid, cmdid });
-  return found;
-}
+export type HostOfModule = ModuleKey & Host;
 
 function hostValues({ modid, cmdid, ip, port, weight, zone, state }: HostOfModule): SqlValue[] {
   return [modid >>> 0, cmdid >>> 0, ip >>> 0, port, weight, zone, state];
@@ -37,13 +32,12 @@ async function deleteHosts(
 export async function writeRoutes(
   session: SqlSession,
   dialect: SqlDialect,
-  revision: number,
-  edits: readonly RouteEdit[],
+  { routes, hosts }: NetChange,
 ): Promise<void> {
   await insertRows(
     session,
     "INSERT INTO lars_route (modid, cmdid, name, revision, policy, policy_parameters, vanished_from)",
-    edits.map(({ modid, cmdid, name, policy, vanishedFrom = 0 }) => [
+    routes.map(({ edit: { modid, cmdid, name, policy, vanishedFrom = 0 }, revision }) => [
       modid >>> 0,
       cmdid >>> 0,
       name,
@@ -59,23 +53,20 @@ export async function writeRoutes(
       vanished_from: "set",
     }),
   );
-  await deleteHosts(session, "lars_host", collect(edits, "removed"));
+  await deleteHosts(session, "lars_host", hosts.removed);
   await insertRows(
     session,
     "INSERT INTO lars_host (modid, cmdid, ip, port, weight, zone, state, leased)",
-    [...collect(edits, "changed"), ...collect(edits, "added")].map((host) => [
-      ...hostValues(host),
-      host.leased === true ? 1 : 0,
-    ]),
+    [...hosts.changed, ...hosts.added].map((host) => [...hostValues(host), host.leased === true ? 1 : 0]),
     dialect.onConflict(["modid", "cmdid", "ip", "port"], { weight: "set", zone: "set", state: "set", leased: "set" }),
   );
 }
 
 /** The original's RouteData. All rows of an endpoint are treated alike: duplicates mean one host. */
-export async function writeRouteData(session: SqlSession, edits: readonly RouteEdit[]): Promise<void> {
-  await deleteHosts(session, "RouteData", collect(edits, "removed"));
+export async function writeRouteData(session: SqlSession, { added, changed, removed }: HostWrites): Promise<void> {
+  await deleteHosts(session, "RouteData", removed);
   const alike = new Map<string, HostOfModule[]>();
-  for (const host of collect(edits, "changed")) {
+  for (const host of changed) {
     const values = JSON.stringify([host.weight, host.zone, host.state]);
     const group = alike.get(values);
     if (group === undefined) alike.set(values, [host]);
@@ -93,19 +84,13 @@ export async function writeRouteData(session: SqlSession, edits: readonly RouteE
   await insertRows(
     session,
     "INSERT INTO RouteData (modid, cmdid, serverip, serverport, weight, zone, state)",
-    collect(edits, "added").map(hostValues),
+    added.map(hostValues),
   );
 }
 
-/** A row for every module whose hosts changed, for the original's readers. Returns how many. */
-export async function writeRouteChange(
-  session: SqlSession,
-  revision: number,
-  edits: readonly RouteEdit[],
-): Promise<number> {
-  const rows = edits
-    .filter(({ diff }) => diff.added.length + diff.changed.length + diff.removed.length > 0)
-    .map(({ modid, cmdid }) => [modid >>> 0, cmdid >>> 0, revision]);
+/** For the original's readers. Returns how many rows. */
+export async function writeRouteChange(session: SqlSession, { marks }: NetChange): Promise<number> {
+  const rows = marks.map(({ modid, cmdid, revision }) => [modid >>> 0, cmdid >>> 0, revision]);
   await insertRows(session, "INSERT INTO RouteChange (modid, cmdid, version)", rows);
   return rows.length;
 }

@@ -3,6 +3,7 @@ import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Database, DatabaseOptions } from "../database.ts";
 import { StoreUnavailable } from "../route-store.ts";
+import { SqlLeaseStore } from "../sql/lease-store.ts";
 import { runMigrations } from "../sql/migrate.ts";
 import { SqlReportStore } from "../sql/report-store.ts";
 import { SqlRouteStore } from "../sql/route-store.ts";
@@ -25,6 +26,7 @@ export async function openSqlite(path: string, options: Pick<DatabaseOptions, "n
   return {
     dialect: "sqlite",
     routes: new SqlRouteStore(database),
+    leases: new SqlLeaseStore(database),
     tokens: new SqliteTokenStore(database),
     reports: new SqlReportStore(database, options.now ?? Date.now),
     async migrate() {
