@@ -8,6 +8,7 @@ import { openDatabase } from "../../src/store/open.ts";
 import { StoreUnavailable } from "../../src/store/route-store.ts";
 import { eventually } from "../support/eventually.ts";
 import { type Mariadb, sharedMariadb } from "../support/mariadb.ts";
+import { changeUndoContract } from "./change-undo.contract.ts";
 import { reportStoreContract } from "./report-store.contract.ts";
 import { routePolicyContract } from "./route-policy.contract.ts";
 import { routeStoreContract } from "./route-store.contract.ts";
@@ -35,6 +36,7 @@ async function make(): Promise<TestDatabase & { name: string; url: string }> {
 
 routeStoreContract("MariaDB", make, 60_000);
 routePolicyContract("MariaDB", make);
+changeUndoContract("MariaDB", make);
 tokenStoreContract("MariaDB", make);
 reportStoreContract("MariaDB", make, 60_000);
 

@@ -67,6 +67,7 @@ async function appendPlanned(tx: RouteTransaction, change: RouteChange, nowMs: n
     who: change.action === "adopt" ? "sql" : "test",
     action: change.action,
     requestId: "r1",
+    ...("of" in change ? { of: change.of } : {}),
     routes: plan.routes,
     names: plan.names,
   });
@@ -81,10 +82,10 @@ export function commit(store: RouteStore, change: RouteChange, nowMs = NOW_MS): 
 }
 
 /** Compares the whole table, as the dns service does when RouteVersion moved. Returns how many modules and names differed. */
-export function adopt(store: RouteStore, nowMs = NOW_MS): Promise<number> {
+export function adopt(store: RouteStore, nowMs = NOW_MS, maxVanishShare = 1): Promise<number> {
   return store.write(async (tx) => {
     const foreign = await tx.findForeign();
-    await appendPlanned(tx, { action: "adopt", routes: foreign.routes, names: foreign.names }, nowMs);
+    await appendPlanned(tx, { action: "adopt", routes: foreign.routes, names: foreign.names, maxVanishShare }, nowMs);
     await tx.settleForeign();
     return foreign.routes.length + foreign.names.length;
   });
