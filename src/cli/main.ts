@@ -2,6 +2,7 @@
 // API; the answer is printed as JSON, which jq and people read.
 import { type ArgsDef, type CommandDef, defineCommand, runMain } from "citty";
 import { POLICIES } from "../core/policies.ts";
+import { readCaFile } from "../platform/tls-material.ts";
 import { version } from "../platform/version.ts";
 import { openDatabase } from "../store/open.ts";
 import { type ApiTarget, CommandError, call, request } from "./api.ts";
@@ -292,7 +293,8 @@ const migrate = defineCommand({
   async run({ args }) {
     const url = args.database ?? process.env.LARS_DATABASE_URL;
     if (url === undefined) throw new CommandError("no database named: give its URL, or set LARS_DATABASE_URL");
-    const database = await openDatabase(url);
+    const tlsCa = readCaFile("LARS_DATABASE_CA_FILE", process.env.LARS_DATABASE_CA_FILE ?? "");
+    const database = await openDatabase(url, { tlsCa });
     try {
       await database.migrate();
     } finally {

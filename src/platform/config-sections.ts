@@ -67,6 +67,13 @@ export const databaseSection = {
       unit: "ms",
       cost: "requests hang longer while the database does",
     }),
+    tls_ca_file: key(z.string().max(4096), {
+      doc:
+        "PEM file of the CAs that the MySQL server's certificate must be signed by; it must be for the host as in the URL. " +
+        "Empty: connections to the database are not encrypted. A relative path counts from the project's folder.",
+      default: "",
+      env: "LARS_DATABASE_CA_FILE",
+    }),
     pool_size: key(z.int().min(1).max(256), {
       doc: "Connections to a MySQL database kept at most. SQLite uses one, whatever this says.",
       default: 8,

@@ -77,6 +77,17 @@ export function listenerTls({
   return cert === undefined || key === undefined ? undefined : { cert, key, clientCa: ca };
 }
 
+/**
+ * The text of a file of CA certificates, undefined for none. `name`: the configuration's key.
+ * @throws Error with one line when it cannot be used
+ */
+export function readCaFile(name: string, path: string): string | undefined {
+  const file = absolute(path);
+  const text = textOf(name, file);
+  if (text !== undefined) certificatesOf(name, file, text);
+  return text;
+}
+
 /** Reads and checks what `paths` name. Dates are not judged here: see {@link TlsMaterial.expiresAtMs}. */
 export function readTls(paths: TlsPaths): TlsResult {
   const section = SECTIONS[paths.role];

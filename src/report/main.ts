@@ -11,7 +11,7 @@ import { rateLimited } from "../platform/log.ts";
 import { startProcess } from "../platform/process-start.ts";
 import { databaseUrl } from "../platform/project-paths.ts";
 import { startOrExit } from "../platform/start-or-exit.ts";
-import { listenerTls, serverTlsPaths } from "../platform/tls-material.ts";
+import { listenerTls, readCaFile, serverTlsPaths } from "../platform/tls-material.ts";
 import { exposeTls, TlsWatch } from "../platform/tls-watch.ts";
 import { version } from "../platform/version.ts";
 import { databaseOptions } from "../store/database.ts";
@@ -45,7 +45,12 @@ const tcpTls = listenerTls(tls.material);
 const httpTls = tcpTls && { ...tcpTls, clientCa: undefined };
 exposeTls(metrics, [tls]);
 
-const database = await startOrExit("report", () => openDatabase(databaseUrl(config), databaseOptions(config.database)));
+const database = await startOrExit("report", () =>
+  openDatabase(
+    databaseUrl(config),
+    databaseOptions(config.database, readCaFile("database.tls_ca_file", config.database.tls_ca_file)),
+  ),
+);
 shutdown.onShutdown("database", () => database.close());
 
 const intake = new Intake({

@@ -14,8 +14,9 @@ import { RESTARTS_VARIABLE } from "../platform/process-metrics.ts";
 import { databaseUrl, projectPath } from "../platform/project-paths.ts";
 import { createShutdown } from "../platform/shutdown.ts";
 import { supervise } from "../platform/supervise.ts";
+import { readCaFile } from "../platform/tls-material.ts";
 import { reportConfig } from "../report/config.ts";
-import type { Database } from "../store/database.ts";
+import { type Database, databaseOptions } from "../store/database.ts";
 import { openDatabase } from "../store/open.ts";
 import { importDemoRoutes } from "./demo-routes.ts";
 
@@ -66,7 +67,10 @@ async function prepare(database: Database): Promise<string | undefined> {
   return dns.auth.admin_token === "" ? await createFirstAdminToken(database.tokens, Date.now()) : undefined;
 }
 
-const database = await openDatabase(databaseUrl(dns)).catch((error: unknown) => fail(String(error)));
+const database = await Promise.resolve()
+  .then(() => databaseOptions(dns.database, readCaFile("database.tls_ca_file", dns.database.tls_ca_file)))
+  .then((options) => openDatabase(databaseUrl(dns), options))
+  .catch((error: unknown) => fail(error instanceof Error ? error.message : String(error)));
 const token = await prepare(database).catch((error: unknown) =>
   fail(`the database is not usable: ${error instanceof Error ? error.message : String(error)}`),
 );

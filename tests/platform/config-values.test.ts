@@ -124,7 +124,7 @@ describe("a wrong configuration is refused with one line: where, key, given, all
       "a section that is a prototype's name",
       dnsConfig,
       "[constructor]\na = 1",
-      "conf/x.toml: unknown section [constructor]; known sections: tcp, http, database, routes, auth, log, data",
+      `conf/x.toml: unknown section [constructor]; known sections: ${Object.keys(dnsConfig.sections).join(", ")}`,
     ],
     [
       "a date",

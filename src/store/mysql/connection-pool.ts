@@ -1,12 +1,20 @@
 // A pool of connections to the first reachable of several hosts. mysql2 has one, but a connection that breaks in use
 // leaves its callers in line waiting for ever, and it knows one host only; what a pool must promise here is little
 // enough to say it in full: every wait ends, every connection that failed is thrown away, the line has an end.
-import { type Connection, type ConnectionOptions, createConnection } from "mysql2/promise";
+import { type Connection, type ConnectionOptions, createConnection, type SslOptions } from "mysql2/promise";
 import type { MysqlHost, MysqlTarget } from "../database-url.ts";
 import { StoreUnavailable } from "../route-store.ts";
 
 /** Callers that may wait for a connection; more are refused at once. */
 const MAX_WAITING = 10_000;
+/**
+ * A connection that says nothing for so long is ended by the server, and what it had begun rolled back: an instance that
+ * hangs, or is cut off without a sign, in the middle of a write holds the lock that all writers wait for no longer than
+ * this. Within a transaction of ours statements follow each other in milliseconds.
+ */
+const SILENCE_SECONDS = 4;
+/** A free connection that was silent for so long is not used again, lest the server end it at that moment. */
+const MAX_FREE_MS = (SILENCE_SECONDS * 1000) / 2;
 
 /**
  * The session every statement of ours relies on, whatever the server's defaults: READ COMMITTED, so that a transaction
@@ -19,11 +27,13 @@ function sessionSettings(queryTimeoutMs: number): string[] {
   return [
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', SESSION autocommit = 1," +
-      ` SESSION innodb_lock_wait_timeout = ${lockSeconds}`,
+      ` SESSION innodb_lock_wait_timeout = ${lockSeconds}, SESSION wait_timeout = ${SILENCE_SECONDS}`,
   ];
 }
 
 export interface PoolOptions {
+  /** PEM: connections are encrypted, and the server's certificate must be signed by one of these CAs, for the host as written. */
+  readonly tlsCa?: string | undefined;
   readonly connections: number;
   readonly connectTimeoutMs: number;
   readonly queryTimeoutMs: number;
@@ -38,7 +48,9 @@ interface Waiter {
 export class ConnectionPool {
   readonly #target: MysqlTarget;
   readonly #options: PoolOptions;
-  readonly #free: Connection[] = [];
+  readonly #ssl: SslOptions | undefined;
+  /** The one that was used last comes last, and is used next. */
+  readonly #free: { readonly connection: Connection; readonly sinceMs: number }[] = [];
   readonly #waiting = new Set<Waiter>();
   /** Connections that exist or are being made. */
   #open = 0;
@@ -49,13 +61,22 @@ export class ConnectionPool {
   constructor(target: MysqlTarget, options: PoolOptions) {
     this.#target = target;
     this.#options = options;
+    // One object for all connections: the driver parses the CAs once for it.
+    if (options.tlsCa !== undefined) this.#ssl = { ca: options.tlsCa, rejectUnauthorized: true, verifyIdentity: true };
   }
 
   /** Give it back with {@link release}, whatever happened to it. */
   async acquire(): Promise<Connection> {
     if (this.#closed) throw new StoreUnavailable("the database was closed");
     const free = this.#free.pop();
-    if (free !== undefined) return free;
+    if (free !== undefined) {
+      if (performance.now() - free.sinceMs < MAX_FREE_MS) return free.connection;
+      // The others have been silent for longer still.
+      for (const { connection } of [free, ...this.#free.splice(0)]) {
+        connection.destroy();
+        this.#forget();
+      }
+    }
     if (this.#open < this.#options.connections) {
       this.#open++;
       try {
@@ -89,7 +110,7 @@ export class ConnectionPool {
       return;
     }
     const waiter = this.#nextWaiter();
-    if (waiter === undefined) this.#free.push(connection);
+    if (waiter === undefined) this.#free.push({ connection, sinceMs: performance.now() });
     else waiter.resolve(connection);
   }
 
@@ -99,7 +120,7 @@ export class ConnectionPool {
     for (let waiter = this.#nextWaiter(); waiter !== undefined; waiter = this.#nextWaiter()) {
       waiter.reject(new StoreUnavailable("the database was closed"));
     }
-    for (const connection of this.#free.splice(0)) {
+    for (const { connection } of this.#free.splice(0)) {
       connection.destroy();
       this.#open--;
     }
@@ -135,7 +156,7 @@ export class ConnectionPool {
     const connection = await this.#connectFirst();
     // A connection that dies while nobody uses it says so here; one in use fails its statement and is released as broken.
     const drop = () => {
-      const index = this.#free.indexOf(connection);
+      const index = this.#free.findIndex((free) => free.connection === connection);
       if (index < 0) return;
       this.#free.splice(index, 1);
       connection.destroy();
@@ -180,6 +201,7 @@ export class ConnectionPool {
       connectTimeout: this.#options.connectTimeoutMs,
       // Beyond 2^53 a number arrives as text instead of rounded.
       supportBigNumbers: true,
+      ...(this.#ssl === undefined ? {} : { ssl: this.#ssl }),
     };
     const connection = await createConnection(options);
     connection.on("error", () => {});
