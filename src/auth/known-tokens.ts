@@ -23,11 +23,6 @@ const REMOVED_MEMORY_MS = 10_000;
 /** 64 bits of a hash: an index finds by them, the comparison is over all. */
 const PREFIX_LENGTH = 16;
 
-interface Reading {
-  readonly startedMs: number;
-  readonly done: Promise<void>;
-}
-
 export class KnownTokens {
   readonly #store: TokenStore;
   readonly #clock: Clock;
@@ -35,7 +30,7 @@ export class KnownTokens {
   #byPrefix: ReadonlyMap<string, readonly TokenRecord[]> | undefined;
   #readAtMs = Number.NEGATIVE_INFINITY;
   #failure: { readonly error: unknown; readonly atMs: number } | undefined;
-  #reading: Reading | undefined;
+  #reading: Promise<void> | undefined;
   #startedMs = Number.NEGATIVE_INFINITY;
   /** A reading that has not started yet. */
   #next: Promise<void> | undefined;
@@ -89,20 +84,20 @@ export class KnownTokens {
 
   async #readNext(): Promise<void> {
     // Started before somebody called, so it may have missed what the caller means.
-    await this.#reading?.done;
+    await this.#reading;
     const waitMs = this.#startedMs + READ_DISTANCE_MS - this.#clock.nowMs();
     if (waitMs > 0) await new Promise<void>((resolve) => this.#setTimer(waitMs, resolve));
-    await this.#reading?.done;
+    await this.#reading;
     this.#next = undefined;
     await this.#read();
   }
 
   /** Never rejects: what went wrong is kept. */
   #read(): Promise<void> {
-    if (this.#reading !== undefined) return this.#reading.done;
+    if (this.#reading !== undefined) return this.#reading;
     const startedMs = this.#clock.nowMs();
     this.#startedMs = startedMs;
-    const done = this.#store.list().then(
+    this.#reading = this.#store.list().then(
       (tokens) => {
         this.#byPrefix = byPrefix(tokens);
         this.#readAtMs = startedMs;
@@ -115,8 +110,7 @@ export class KnownTokens {
         this.#reading = undefined;
       },
     );
-    this.#reading = { startedMs, done };
-    return done;
+    return this.#reading;
   }
 
   async #within(work: Promise<void>, ms: number): Promise<void> {

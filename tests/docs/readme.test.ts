@@ -184,6 +184,7 @@ test("every `bun run` script that a document names exists", async () => {
     [
       "README.md",
       "CONTRIBUTING.md",
+      "docs/ACCESS.md",
       "docs/ARCHITECTURE.md",
       "docs/MIGRATION.md",
       "docs/STEERING.md",
@@ -206,6 +207,7 @@ test("every file and folder that a document names or links to exists", async () 
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/ACCESS.md",
     "docs/ARCHITECTURE.md",
     "docs/MIGRATION.md",
     "docs/STEERING.md",

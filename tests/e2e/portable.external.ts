@@ -135,10 +135,10 @@ describe.each(RUNTIMES)("on %s", (runtime, command) => {
     const served = await serve(command, "report");
     servers.push(served);
     const modid = runtime === "Node" ? 601 : 602;
-    const post = (seq: number, succ: number) =>
+    const post = (seq: number, succ: number, token = TOKEN) =>
       fetch(`${served.url}/v1/reports`, {
         method: "POST",
-        headers: { "content-type": "application/json" },
+        headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
         body: JSON.stringify({
           modid,
           cmdid: 1,
@@ -151,6 +151,7 @@ describe.each(RUNTIMES)("on %s", (runtime, command) => {
     expect((await post(1, 10)).status).toBe(202);
     expect((await post(1, 10)).status).toBe(202);
     expect((await post(2, 15)).status).toBe(202);
+    expect((await post(3, 99, "wrong")).status).toBe(401);
     const { status } = (await (await fetch(`${served.url}/v1/status?modid=${modid}`)).json()) as { status: unknown[] };
     expect(status).toMatchObject([{ modid, cmdid: 1, ip: "10.0.0.1", port: 80, caller: "10.1.1.1", succ: 15, err: 1 }]);
     const rows = await mariadb.sql(

@@ -14,7 +14,7 @@ if (globalThis.Deno !== undefined) {
       port: 0,
       onListen: ({ port }) => process.stdout.write(`port ${port} pid ${process.pid}\n`),
     },
-    handler.fetch,
+    (request, { remoteAddr }) => handler.fetch(request, { address: remoteAddr.hostname }),
   );
 } else {
   const { createServer } = await import("node:http");
@@ -29,7 +29,7 @@ if (globalThis.Deno !== undefined) {
       signal: controller.signal,
       ...(hasBody ? { body: Readable.toWeb(incoming), duplex: "half" } : {}),
     });
-    const response = await handler.fetch(request);
+    const response = await handler.fetch(request, { address: incoming.socket.remoteAddress });
     outgoing.writeHead(response.status, Object.fromEntries(response.headers));
     if (response.body === null) outgoing.end();
     else
