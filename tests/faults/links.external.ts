@@ -9,6 +9,10 @@ import { holdMs, keepFaultRow } from "./fault-table.ts";
 import { reasonAgainst, unless } from "./permitted.ts";
 
 const CUT_MS = holdMs(2500);
+/** Of a dns that is cut off while it holds the write lock. */
+const MID_TRANSACTION_MS = holdMs(6500);
+/** How long others may have to wait for that lock. */
+const MAX_PAUSE_S = 5.9;
 
 const refused = await reasonAgainst(async () => (await Network.open()).close());
 
@@ -100,6 +104,30 @@ describe.skipIf(refused !== undefined)(`links${unless(refused)}`, () => {
 
   test("the link between one dns and the database, cut: writes move to the other dns", async () => {
     await harmless(cut("the agent's dns and the database", async () => [[await usedDns(), at("database")]]));
+  }, 120_000);
+
+  test("a dns cut off from the database in the middle of its transactions does not keep the others from writing", async () => {
+    const row = await scene.run({
+      name: "a dns and the database, in mid-transaction: cut",
+      holdMs: MID_TRANSACTION_MS,
+      async begin() {
+        // So many changes that some transaction is open at whatever moment (fetch makes 256 requests at a time).
+        const [busy] = scene.lars.dns;
+        const burst = Array.from({ length: 150 }, (_, i) =>
+          scene.lars
+            .admin("PUT", `/v1/routes/9/${1 + i}`, { hosts: [{ ip: "10.9.9.9", port: 1 + i }] }, busy)
+            .then(({ status }) => status),
+        );
+        await Promise.race(burst);
+        await network.cut(at("dns-0"), at("database"));
+        void Promise.allSettled(burst);
+      },
+      end: () => network.heal(at("dns-0"), at("database")),
+    });
+    keepFaultRow("links", row);
+    expect(row.lost).toBe(0);
+    expect(row.failed).toBe(0);
+    expect(row.pauseS).toBeLessThan(MAX_PAUSE_S);
   }, 120_000);
 
   test("the database's cable pulled: no pick fails, no acknowledged write and no call is lost", async () => {
