@@ -6,6 +6,7 @@ import { readCaFile } from "../platform/tls-material.ts";
 import { version } from "../platform/version.ts";
 import { openDatabase } from "../store/open.ts";
 import { type ApiTarget, CommandError, call, request } from "./api.ts";
+import { changes, confirm, revert } from "./changes.ts";
 import { DNS_ARGS, dnsOf, print, trim } from "./terminal.ts";
 import { token } from "./tokens.ts";
 
@@ -223,19 +224,6 @@ const importAll = defineCommand({
   },
 });
 
-const changes = defineCommand({
-  meta: { name: "changes", description: "Show the change log" },
-  args: {
-    ...DNS_ARGS,
-    after: { type: "string", description: "Only after this revision" },
-    limit: { type: "string", description: "At most so many" },
-  },
-  async run({ args }) {
-    const query = new URLSearchParams(present({ after: args.after, limit: args.limit }) as Record<string, string>);
-    print(await call(dnsOf(args), "GET", `/v1/changes?${query}`));
-  },
-});
-
 const agents = defineCommand({
   meta: { name: "agents", description: "List the agents connected to a dns service" },
   args: DNS_ARGS,
@@ -315,6 +303,8 @@ const main = defineCommand({
     export: exportAll,
     import: importAll,
     changes,
+    revert,
+    confirm,
     agents,
     pick,
     verdicts,

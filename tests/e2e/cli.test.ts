@@ -76,6 +76,24 @@ test.each([
   expect(err).toContain(reason);
 });
 
+test("a change is shown, undone and confirmed by its revision; what cannot be undone says why", async () => {
+  const { revision: added } = (await json("host add 8.8 10.0.0.1:80")) as { revision: number };
+  const { revision: removed } = (await json("host remove 8.8 10.0.0.1:80")) as { revision: number };
+  expect(await json(`changes ${removed}`)).toMatchObject({ revision: removed, action: "remove-host", who: "admin" });
+  const { revision: undone } = (await json(`revert ${removed}`)) as { revision: number };
+  expect(await json("get 8.8")).toMatchObject({ hosts: [{ ip: "10.0.0.1", port: 80 }] });
+  expect(await json(`changes --after ${removed}`)).toMatchObject({ changes: [{ action: "revert", of: removed }] });
+  expect(await json(`confirm ${added}`)).toEqual({ revision: undone, changed: false });
+  const again = await run(`revert ${removed}`);
+  expect(again).toMatchObject({ code: 1, out: "" });
+  expect(again.err).toContain("409");
+  expect(again.err).toContain("host 10.0.0.1:80 of 8.8");
+  expect(await run("revert latest")).toMatchObject({
+    code: 1,
+    err: expect.stringContaining("expected a whole number"),
+  });
+});
+
 test("a policy is chosen with parameters, shown and taken away; hosts stay as they are", async () => {
   await json("host add 6.6 10.0.0.1:80 --weight 7 --zone eu");
   await json("host add 6.6 10.0.0.2:80 --state draining");
