@@ -15,7 +15,7 @@ const hostPortSchema = z
 
 export function listenHost(what: string): ConfigKey<string> {
   return key(hostSchema, {
-    doc: `Address to listen on for ${what}. 0.0.0.0 listens on every interface, for everybody who reaches this machine.`,
+    doc: `Address to listen on for ${what}. 0.0.0.0 listens on every interface. Beyond loopback it must be safe: see [security].`,
     default: "127.0.0.1",
   });
 }
@@ -169,7 +169,7 @@ export function overTls(whom: string): ConfigKey<boolean> {
 }
 
 export const securitySection = {
-  doc: "What is refused unless it is allowed.",
+  doc: "What is refused unless it is allowed (docs/TLS.md).",
   keys: {
     allow_insecure: key(z.boolean(), {
       doc:
