@@ -2,6 +2,7 @@
 import { lookup } from "node:dns/promises";
 import { join } from "node:path";
 import { systemClock } from "../../platform/clock.ts";
+import { isLoopback } from "../../platform/listener-safety.ts";
 import type { Log } from "../../platform/log.ts";
 import { projectPath } from "../../platform/project-paths.ts";
 import { clientTlsPaths } from "../../platform/tls-material.ts";
@@ -32,6 +33,9 @@ export function followerFor(
 ): ConfiguredFollower | undefined {
   const { follow, client_tls, http, data } = config();
   if (follow.urls.length === 0) return undefined;
+  const open = follow.urls.filter((url) => url.startsWith("http:") && !isLoopback(new URL(url).hostname));
+  if (open.length > 0 && follow.token !== "")
+    log.warn("follow.token goes to these leaders unencrypted; use https", { leaders: open });
   const clock = systemClock;
   const clientTls = new TlsWatch({ paths: clientTlsPaths(client_tls), log, nowMs: () => clock.wallMs() });
   clientTls.start();

@@ -1,5 +1,5 @@
 // A dns that has no database but another dns: the parts of src/dns/follow put together, in the shape of a database, so
-// that what is above need not know. See docs/scaling.md, "Zones and regions".
+// that what is above need not know. See docs/zones.md.
 import { type Clock, type SetTimer, systemTimer } from "../../platform/clock.ts";
 import { exposeEvents } from "../../platform/event-counts.ts";
 import type { Log } from "../../platform/log.ts";
