@@ -113,6 +113,15 @@ describe("a connection with TLS", () => {
   });
 });
 
+test("two names that lead to one address are two tries, each with its own name", async () => {
+  const { server } = serve(authority.issue({ names: ["two.lars.test"], addresses: [] }));
+  const addresses = ["one.lars.test", "two.lars.test"].map((host) => ({ host, port: server.port }));
+  const { client, frames, lines } = dial(server.port, {}, { addresses: () => addresses });
+  await until(() => expect(frames).toEqual(["1:0707"]));
+  expect([client.counters.attempts, client.counters.handshakeFailures]).toEqual([2, 1]);
+  expect(lines).toEqual([`connected to 127.0.0.1:${server.port}`]);
+});
+
 describe("the client refuses a server", () => {
   test.each<[string, ServerTls, string, RegExp]>([
     [
@@ -412,6 +421,17 @@ describe("a renewed certificate", () => {
     expect(server.counters).toMatchObject({ tlsRenewals: 3, open: 5 });
     server.stop();
     await until(() => expect(dialled.every(({ client }) => client.counters.losses === 1)).toBe(true));
+  });
+
+  test("a millisecond apart while 60 clients connect: all get through, none is lost", async () => {
+    const { server } = serve();
+    const dialled = Array.from({ length: 60 }, () => dial(server.port));
+    const renewing = setInterval(() => expect(server.renewTls(authority.issue())).toBeUndefined(), 1);
+    cleanups.push(() => clearInterval(renewing));
+    await until(() => expect(dialled.every(({ frames }) => frames.length === 1)).toBe(true));
+    await until(() => expect(server.counters.tlsRenewals).toBeGreaterThan(20));
+    expect(dialled.reduce((sum, { client }) => sum + client.counters.losses, 0)).toBe(0);
+    expect(server.counters.open).toBe(60);
   });
 
   test("leaves the port taken: a second server there is refused before and after", () => {
