@@ -1,6 +1,8 @@
 // The dns service's HTTP application in process, over a store in memory.
 import { Access } from "../../src/auth/access.ts";
 import { makeApp } from "../../src/dns/app.ts";
+import { LeaseService } from "../../src/dns/lease-service.ts";
+import { LeaseTime } from "../../src/dns/lease-time.ts";
 import type { AgentDescription } from "../../src/dns/route-push.ts";
 import { RouteReplica } from "../../src/dns/route-replica.ts";
 import { RouteService } from "../../src/dns/route-service.ts";
@@ -31,6 +33,7 @@ export class AppRig {
   readonly log = new RecordingLog();
   readonly watch: RouteWatch;
   readonly routes: RouteService;
+  readonly leases: LeaseService;
   readonly app: HttpApp;
 
   constructor(options: AppRigOptions = {}) {
@@ -43,12 +46,22 @@ export class AppRig {
       clock,
       log: this.log,
       fullReloadIntervalMs: () => 10_000,
+      leaseMs: () => this.leases.time.reckoned(),
+    });
+    this.leases = new LeaseService({
+      store: this.store.leases,
+      routes: this.routes,
+      time: new LeaseTime(this.store.leases, clock, "test"),
+      clock,
+      log: this.log,
+      max: () => 1000,
     });
     this.routes.onChange((changed) => this.watch.notify(changed));
     this.app = makeApp({
       routes: this.routes,
       watch: this.watch,
       store: this.store,
+      leases: this.leases,
       access: new Access({
         tokens: this.tokens,
         configuredToken: options.configuredToken ?? ADMIN,

@@ -50,7 +50,8 @@ const calls = await documentedCalls((await loadedApp()).app);
 const rows = calls.flatMap((call) => CALLERS.map((role) => [role, call] as const));
 
 describe("every call x every role", () => {
-  test("every call of /openapi.json has a rule, and one that is expected", () => {
+  test("every call of /openapi.json has a rule, and one that is expected; every rule is of a call", () => {
+    expect(Object.keys(DNS_CALLS).filter((call) => !calls.includes(call))).toEqual([]);
     expect(calls.filter((call) => !(call in DNS_CALLS))).toEqual([]);
     expect(calls.filter((call) => !(call in CALLS))).toEqual([]);
     expect(calls.length).toBeGreaterThan(20);
@@ -98,6 +99,41 @@ describe("every call x every role", () => {
     ]);
     expect([await status("GET", "/v1/nothing"), await status("GET", "/v1/nothing", "reader")]).toEqual([401, 404]);
     expect([await status("POST", "/v1/nothing"), await status("PATCH", "/v1/tokens", "reader")]).toEqual([401, 405]);
+  });
+
+  test.each([
+    ["registrar", "its modules alone", 200, 403],
+    ["editor", "any module", 200, 200],
+    ["admin", "any module", 200, 200],
+    ["reader", "none", 403, 403],
+  ] as const)("%s: registers, renews and deregisters hosts of %s", async (role, _what, own, other) => {
+    const rig = await closedApp();
+    const terms = { ip: "10.0.0.1", port: 80, ttlSeconds: 10 };
+    const as = (token: string, method: string, path: string, body?: unknown) =>
+      rig.send(method, `/v1/registrations/${path}`, body, { authorization: `Bearer ${token}` });
+    const outcomes = async (modid: number): Promise<readonly number[]> => {
+      const id = `of-${modid}`;
+      const registered = await as(role, "PUT", id, { ...terms, modid, cmdid: 5 });
+      // So that there is something to renew and to remove.
+      expect((await as("admin", "PUT", id, { ...terms, modid, cmdid: 5 })).status).toBe(200);
+      const renewed = await as(role, "PUT", `${id}/heartbeat`);
+      const removed = await as(role, "DELETE", id);
+      expect((await as("reader", "GET", id)).status).toBe(removed.status === 200 ? 404 : 200);
+      return [registered.status, renewed.status, removed.status];
+    };
+    expect(await outcomes(1)).toEqual([own, own, own]);
+    expect(await outcomes(2)).toEqual([other, other, other]);
+  });
+
+  test("a registrar cannot take over what is registered for a module that is not its own, by using its id", async () => {
+    const rig = await closedApp();
+    const terms = { ip: "10.0.0.1", port: 80, ttlSeconds: 10, cmdid: 5 };
+    const put = (token: string, modid: number) =>
+      rig.send("PUT", "/v1/registrations/one", { ...terms, modid }, { authorization: `Bearer ${token}` });
+    expect((await put("admin", 2)).status).toBe(200);
+    await expectProblem(await put("registrar", 1), 403);
+    const found = await rig.get("/v1/registrations/one", { authorization: "Bearer reader" });
+    expect(await found.json()).toMatchObject({ modid: 2 });
   });
 
   test("outside of /v1 nothing needs a token", async () => {
