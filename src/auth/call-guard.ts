@@ -34,10 +34,10 @@ export function guardCalls({ access, rules, anonymous }: GuardOptions): Middlewa
   };
 }
 
-/** What is nowhere needs no more than reading: that it is not there is in /openapi.json. */
 function needOf(c: Context, needs: ReadonlyMap<string, Need>): Need {
-  const path = matchedRoutes(c).findLast(({ path }) => !path.endsWith("*"))?.path;
-  if (path === undefined) return "read";
   const method = c.req.method === "HEAD" ? "GET" : c.req.method;
+  const path = matchedRoutes(c).findLast(({ path }) => !path.endsWith("*"))?.path;
+  // That it is not there is no secret, but nothing answers a change without knowing whose it is.
+  if (path === undefined) return method === "GET" ? "read" : "change";
   return needs.get(`${method} ${path.replace(/:(\w+)/g, "{$1}")}`) ?? "administer";
 }
