@@ -83,10 +83,9 @@ export class KnownTokens {
   }
 
   async #readNext(): Promise<void> {
-    // Started before somebody called, so it may have missed what the caller means.
-    await this.#reading;
     const waitMs = this.#startedMs + READ_DISTANCE_MS - this.#clock.nowMs();
     if (waitMs > 0) await new Promise<void>((resolve) => this.#setTimer(waitMs, resolve));
+    // One that is under way began before somebody called, so it may have missed what the caller means.
     await this.#reading;
     this.#next = undefined;
     await this.#read();

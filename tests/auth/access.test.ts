@@ -6,7 +6,7 @@ import type { Need } from "../../src/core/principal.ts";
 import { ProblemError } from "../../src/platform/http-problem.ts";
 import { silentMetrics } from "../../src/platform/metrics-port.ts";
 import { StoreUnavailable } from "../../src/store/route-store.ts";
-import { ManualClock } from "../support/manual-clock.ts";
+import { ManualClock, settle } from "../support/manual-clock.ts";
 import { MemoryTokenStore } from "../support/memory-token-store.ts";
 import { RecordingLog } from "../support/recording-log.ts";
 
@@ -150,6 +150,28 @@ describe("guessing", () => {
     const statuses = await Promise.all(Array.from({ length: 100 }, (_, i) => rig.call(`guess-${i}`)));
     expect(statuses.filter((status) => status === 401)).toHaveLength(10);
     expect(statuses.filter((status) => status === 429)).toHaveLength(90);
+  });
+
+  test("100 guesses that wait together for the first list, or for one that was too old, are no more either", async () => {
+    const rig = new Rig();
+    for (const address of ["10.0.0.1", "10.0.0.2"]) {
+      await rig.clock.advanceAsync(10_000);
+      let go = (): void => {};
+      const held = new Promise<void>((resolve) => {
+        go = resolve;
+      });
+      const list = rig.tokens.list.bind(rig.tokens);
+      rig.tokens.list = async () => {
+        await held;
+        return await list();
+      };
+      const guesses = Array.from({ length: 100 }, (_, i) => rig.call(`guess-${i}`, address));
+      await settle();
+      go();
+      const statuses = await Promise.all(guesses);
+      expect(statuses.filter((status) => status === 401)).toHaveLength(10);
+      expect(statuses.filter((status) => status === 429)).toHaveLength(90);
+    }
   });
 
   test("an hour of guessing as fast as can be looks at 610: 10, and one every 6 s", async () => {
