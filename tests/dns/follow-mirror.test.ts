@@ -157,6 +157,21 @@ test("a leader with other revisions of the same routes, as after a restore it li
   expect(await catchUp(mirror, other)).toEqual({ outcome: "same" });
 });
 
+test("a whole that does not come to its digest is asked for once more, and believed then, not asked for for ever", async () => {
+  const leader = await leaderOn();
+  await leader.done("PUT", "/v1/routes/1/1", { hosts: hosts(1) });
+  const mirror = new LeaderMirror();
+  const wrong = async () => {
+    const page = await pageOf(leader, mirror.request);
+    return { ...page, digest: (page.digest + 1) >>> 0 };
+  };
+  expect(mirror.take(await wrong())).toEqual({ outcome: "more" });
+  expect(mirror.request).toEqual({ after: 0 });
+  expect(mirror.take(await wrong())).toMatchObject({ outcome: "advanced" });
+  expect(mirror.take(await wrong())).toEqual({ outcome: "same" });
+  expect(contents(mirror.served())).toHaveLength(1);
+});
+
 test("300 random histories of changes, restores, restarts and cut-off pages: what is served never goes back, and after one more change it is what the leader has", async () => {
   const step = fc.oneof(
     fc.record({ do: fc.constant("put" as const), cmdid: fc.nat(4), last: fc.integer({ min: 1, max: 5 }) }),
