@@ -392,3 +392,58 @@ describe("stop", () => {
     expect([trying.events, pausing.events, server.sockets.length]).toEqual([[], [], 1]);
   });
 });
+
+describe("a list of addresses that changes", () => {
+  test("without the server connected to: it is left for one of the new ones, at once", async () => {
+    const [old, next] = [serve(), serve()];
+    const addresses = [local(old.port)];
+    const { client, lines } = connect(addresses);
+    await until(() => client.connected);
+    addresses.splice(0, 1, local(next.port));
+    client.addressesChanged();
+    await until(() => client.server === `127.0.0.1:${next.port}`);
+    expect(lines.join("\n")).toContain("its address is not in the list any more");
+  });
+
+  test("with it still there, by its name too: the connection stays", async () => {
+    const server = serve();
+    const addresses = [local(server.port)];
+    let lookups = 0;
+    const lookup = async (): Promise<readonly string[]> => {
+      lookups++;
+      return ["127.0.0.9", "127.0.0.1"];
+    };
+    const { client, events } = connect(addresses, { lookup });
+    await until(() => client.connected);
+    addresses.splice(0, 1, local(deadPort()), { host: "dns.example", port: server.port });
+    client.addressesChanged();
+    await until(() => lookups === 1);
+    await Bun.sleep(0);
+    expect([client.connected, events, client.counters.losses]).toEqual([true, ["open"], 0]);
+  });
+
+  test("to a name that cannot be looked up now: the connection stays, for it may be that name's", async () => {
+    const server = serve();
+    const addresses = [local(server.port)];
+    const { client } = connect(addresses, { lookup: () => Promise.reject(new Error("no such name")) });
+    await until(() => client.connected);
+    addresses.splice(0, 1, { host: "dns.example", port: 1 });
+    client.addressesChanged();
+    await until(() => client.counters.failedLookups === 1);
+    await Bun.sleep(0);
+    expect([client.connected, client.counters.losses]).toEqual([true, 0]);
+  });
+
+  test("while pausing between rounds: the new one is tried without waiting for the end of the pause", async () => {
+    const server = serve();
+    const addresses = [local(deadPort())];
+    const { client } = connect(addresses, { backoff: { baseMs: 60_000, maxMs: 60_000 } });
+    await until(() => client.counters.failedAttempts === 1);
+    addresses.splice(0, 1, local(server.port));
+    // The pause begins some turns after the try failed.
+    await until(() => {
+      client.addressesChanged();
+      return client.connected;
+    });
+  });
+});
