@@ -1,6 +1,8 @@
 // One question to a leader, over real sockets: what silence, half an answer and a wrong one come to.
 import { afterEach, expect, test } from "bun:test";
 import { type AskOptions, askLeader } from "../../src/dns/follow/leader-client.ts";
+import { TlsAuthority } from "../support/tls-authority.ts";
+import { inPieces } from "./follow-rig.ts";
 
 const EMPTY = { revision: 3, digest: 0, routes: [], names: [] };
 let server: Bun.Server<undefined> | undefined;
@@ -55,21 +57,7 @@ test("a leader that says nothing is given up after the wait plus 150 ms, one tha
 });
 
 test("an answer in 8 pieces 50 ms apart takes longer than any silence allowed and is read all the same", async () => {
-  const text = JSON.stringify(EMPTY);
-  const step = Math.ceil(text.length / 8);
-  const base = leader(() => {
-    let at = 0;
-    return new Response(
-      new ReadableStream({
-        async pull(controller) {
-          await Bun.sleep(50);
-          controller.enqueue(new TextEncoder().encode(text.slice(at, at + step)));
-          at += step;
-          if (at >= text.length) controller.close();
-        },
-      }),
-    );
-  });
+  const base = leader(() => new Response(inPieces(JSON.stringify(EMPTY), 50)));
   expect(await ask(base)).toEqual({ ok: true, page: EMPTY });
 });
 
@@ -99,6 +87,20 @@ test("a refusal, a redirect, no JSON, another server's JSON, nobody there: each 
   expect(whys[4]).toBe("it answered 404: it is no dns service, or one that is too old to be followed");
   expect(whys[5]).toMatch(/connect/i);
   expect(whys.join()).not.toContain("secret");
+});
+
+test("a leader with https is believed by its CA and by its name, and by nothing else", async () => {
+  const authority = new TlsAuthority();
+  const tls = (ca: string) => ({ tls: { ca, cert: undefined, key: undefined } });
+  server = Bun.serve({ hostname: "127.0.0.1", port: 0, tls: authority.issue(), fetch: () => Response.json(EMPTY) });
+  const base = `https://127.0.0.1:${server.port}`;
+  expect(await ask(base, tls(authority.ca))).toEqual({ ok: true, page: EMPTY });
+  expect((await ask(base)).ok).toBe(false);
+  expect((await ask(base, tls(new TlsAuthority().ca))).ok).toBe(false);
+  await server.stop(true);
+  const misnamed = authority.issue({ names: ["other.example"], addresses: ["10.9.9.9"] });
+  server = Bun.serve({ hostname: "127.0.0.1", port: 0, tls: misnamed, fetch: () => Response.json(EMPTY) });
+  expect((await ask(`https://127.0.0.1:${server.port}`, tls(authority.ca))).ok).toBe(false);
 });
 
 test("ending the question ends it at once", async () => {

@@ -52,9 +52,24 @@ export function address(name: string): LeaderAddress {
   return { leader: `http://${name}`, base: `http://${name}` };
 }
 
-/** Asks leaders by name; one that is not there does not answer. */
+/** The text in 8 pieces, `gapMs` apart. */
+export function inPieces(text: string, gapMs: number): ReadableStream<Uint8Array> {
+  const step = Math.ceil(text.length / 8);
+  let at = 0;
+  return new ReadableStream({
+    async pull(controller) {
+      await Bun.sleep(gapMs);
+      controller.enqueue(new TextEncoder().encode(text.slice(at, at + step)));
+      at += step;
+      if (at >= text.length) controller.close();
+    },
+  });
+}
+
+/** Asks leaders by name, 5 ms away and never held back; one that is not there does not answer. */
 export function askThem(leaders: ReadonlyMap<string, AppRig>): Ask {
   return async ({ base }, request) => {
+    await Bun.sleep(5);
     const leader = leaders.get(base.slice("http://".length));
     if (leader === undefined) return { ok: false, why: "the link is cut" };
     return { ok: true, page: await pageOf(leader, request) };

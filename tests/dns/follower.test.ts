@@ -52,11 +52,7 @@ async function zoneOf(leader: AppRig | undefined, file = join(folder, `${files++
       snapshot_interval_ms: 10,
     }),
     snapshotPath: file,
-    // The application does the waiting here: ask it now and then.
-    ask: async (...question) => {
-      await Bun.sleep(5);
-      return await askThem(leaders)(...question);
-    },
+    ask: askThem(leaders),
     lookup: async () => [],
     tls: () => ({ ca: undefined, cert: undefined, key: undefined }),
     clock: systemClock,

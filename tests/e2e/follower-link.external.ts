@@ -6,6 +6,7 @@ import { reasonAgainst, unless } from "../faults/permitted.ts";
 import { eventually } from "../support/eventually.ts";
 import { ADMIN_TOKEN, type Lars, LarsProcess, makeLars } from "../support/lars-processes.ts";
 import { type Machine, Network } from "../support/network.ts";
+import { SteadyPicks } from "../support/steady-picks.ts";
 
 const refused = await reasonAgainst(async () => (await Network.open()).close());
 /** wait_ms and response_timeout_ms as they are by default. */
@@ -22,10 +23,7 @@ describe.skipIf(refused !== undefined)(`a follower's link${unless(refused)}`, ()
   let agent: LarsProcess;
   const machines = new Map<string, Machine>();
   const at = (name: string): Machine => machines.get(name)!;
-  let picks = 0;
-  let failed = 0;
-  let picking = true;
-  let picked: Promise<void> = Promise.resolve();
+  let caller: SteadyPicks;
 
   beforeAll(async () => {
     network = await Network.open();
@@ -46,25 +44,15 @@ describe.skipIf(refused !== undefined)(`a follower's link${unless(refused)}`, ()
     for (const process of [relay, zone, agent]) await process.start();
     await put(1);
     await eventually(async () => expect((await fetch(`${agent.url}/v1/hosts/1/1`)).status).toBe(200));
-    picked = pickSteadily();
+    caller = new SteadyPicks(`${agent.url}/v1/hosts/1/1`);
   }, 60_000);
 
   afterAll(async () => {
-    picking = false;
-    await picked;
+    await caller?.stop();
     for (const process of [agent, zone, relay]) await process?.stop();
     await lars?.stop();
     await network?.close();
   });
-
-  async function pickSteadily(): Promise<void> {
-    while (picking) {
-      picks++;
-      const response = await fetch(`${agent.url}/v1/hosts/1/1`).catch(() => undefined);
-      if (response?.status !== 200) failed++;
-      await Bun.sleep(5);
-    }
-  }
 
   /** The leader's route becomes one host, told by the last number of its address. */
   async function put(last: number): Promise<void> {
@@ -98,7 +86,7 @@ describe.skipIf(refused !== undefined)(`a follower's link${unless(refused)}`, ()
 
   function say(what: string, figures: Record<string, number>): void {
     const text = Object.entries(figures).map(([name, ms]) => `${name} ${ms.toFixed(0)} ms`);
-    process.stdout.write(`  ${what}: ${text.join(", ")}; picks ${picks}, failed ${failed}\n`);
+    process.stdout.write(`  ${what}: ${text.join(", ")}; picks ${caller.picks}, failed ${caller.failed}\n`);
   }
 
   test("a change crosses whole links from the leader to the zone's agent in less than 100 ms", async () => {
@@ -126,7 +114,7 @@ describe.skipIf(refused !== undefined)(`a follower's link${unless(refused)}`, ()
     say("cut without a sign", { noticed: noticedMs, healed: healedMs });
     expect(noticedMs).toBeLessThan(NOTICED_MS + 1000);
     expect(healedMs).toBeLessThan(HEALED_MS);
-    expect(failed).toBe(0);
+    expect(caller.failed).toBe(0);
   }, 30_000);
 
   test("the leader's cable pulled and put back: the same, and the relay, which has nothing newer either, costs nothing", async () => {
@@ -143,7 +131,7 @@ describe.skipIf(refused !== undefined)(`a follower's link${unless(refused)}`, ()
     const healedMs = performance.now() - pluggedMs;
     say("cable pulled", { healed: healedMs });
     expect(healedMs).toBeLessThan(HEALED_MS + 2000);
-    expect(failed).toBe(0);
+    expect(caller.failed).toBe(0);
   }, 30_000);
 
   test("cut off from whom it follows alone, the zone follows the other within 4.5 s, and changes go on arriving in less than 100 ms", async () => {
@@ -163,7 +151,7 @@ describe.skipIf(refused !== undefined)(`a follower's link${unless(refused)}`, ()
     expect(switchedMs).toBeLessThan(NOTICED_MS + 1500);
     expect(tookMs[2]!).toBeLessThan(100);
     await network.heal(at("dns-2"), at(cutOff));
-    expect(failed).toBe(0);
+    expect(caller.failed).toBe(0);
   }, 30_000);
 
   test("started again with its links cut the zone's follower serves from its file; its agent lost no pick", async () => {
@@ -182,7 +170,7 @@ describe.skipIf(refused !== undefined)(`a follower's link${unless(refused)}`, ()
     const healedMs = await arrives(50);
     say("started while cut", { served: servedMs, healed: healedMs });
     expect(healedMs).toBeLessThan(HEALED_MS);
-    expect(failed).toBe(0);
-    expect(picks).toBeGreaterThan(500);
+    expect(caller.failed).toBe(0);
+    expect(caller.picks).toBeGreaterThan(500);
   }, 30_000);
 });
