@@ -4,7 +4,7 @@
 import type { Context, MiddlewareHandler } from "hono";
 import { matchedRoutes } from "hono/route";
 import { ANONYMOUS, type Need } from "../core/principal.ts";
-import type { HttpBindings, HttpEnv } from "../platform/http-app.ts";
+import type { HttpBindings, HttpEnv } from "../platform/http-env.ts";
 import type { Access } from "./access.ts";
 
 /** "METHOD /path/{parameter}", as /openapi.json spells it -> what it needs. HEAD is as GET. */

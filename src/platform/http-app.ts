@@ -9,29 +9,15 @@ import type { Context, ErrorHandler, Next } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { HTTPException } from "hono/http-exception";
 import { matchedRoutes } from "hono/route";
-import type { Principal } from "../core/principal.ts";
 import type { Clock } from "./clock.ts";
 import { addDocs } from "./http-docs.ts";
+import type { HttpEnv } from "./http-env.ts";
 import { type HotGet, hotHandler, requestIdOf } from "./http-hot.ts";
 import { inputErrors, invalidInput, JSON_TYPE_HINT, malformedJson } from "./http-json.ts";
 import { ProblemError, problemOf } from "./http-problem.ts";
 import { RequestMetrics } from "./http-request-metrics.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics-port.ts";
-
-/**
- * What handlers find in the context. `principal`: set by the process that checks access; `who`: its name, for records.
- */
-export interface HttpEnv {
-  Variables: { requestId: string; log: Log; who: string; principal: Principal };
-  Bindings: HttpBindings;
-}
-
-/** What whoever serves the application knows of a request beyond what the caller says. Absent in tests: all of it. */
-export interface HttpBindings {
-  /** The caller's, as the connection has it. */
-  readonly address?: string | undefined;
-}
 
 export type HttpApp = OpenAPIHono<HttpEnv>;
 

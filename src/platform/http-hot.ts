@@ -4,7 +4,7 @@
 // leaves all that is not plain (a query, an error to explain, a log line wanted) to the general way.
 import type { Context, Handler, Next } from "hono";
 import type { Clock } from "./clock.ts";
-import type { HttpEnv } from "./http-app.ts";
+import type { HttpEnv } from "./http-env.ts";
 import { ProblemError, problemOf } from "./http-problem.ts";
 import type { RequestSeries } from "./http-request-metrics.ts";
 import type { Log } from "./log.ts";

@@ -4,7 +4,8 @@
 // A renewed certificate needs another server on the same port, since Bun fixes it when the server is made. The old one
 // finishes what is under way (streams may take as long as they like) and closes connections that are idle; clients open
 // others without noticing.
-import type { HttpApp, HttpBindings } from "./http-app.ts";
+import type { HttpApp } from "./http-app.ts";
+import type { HttpBindings } from "./http-env.ts";
 
 export interface HttpServerOptions {
   readonly hostname: string;
