@@ -60,6 +60,8 @@ export interface Placement {
   readonly address?: string;
   /** What it is run under: enters namespaces and then becomes the program. */
   readonly command?: readonly string[];
+  /** For the process itself, like --config FILE. */
+  readonly options?: readonly string[];
 }
 
 /** One process of the system. Its ports and data outlive a restart. */
@@ -103,7 +105,8 @@ export class LarsProcess {
 
   launch(): void {
     const command = [...(this.placement.command ?? []), process.execPath];
-    const child = Bun.spawn([...command, join(PROJECT_ROOT, `src/${this.name}/main.ts`)], {
+    const program = [join(PROJECT_ROOT, `src/${this.name}/main.ts`), ...(this.placement.options ?? [])];
+    const child = Bun.spawn([...command, ...program], {
       cwd: tmpdir(),
       // A network of the test's own is trusted.
       env: { ...cleanEnvironment(), ...(this.placement.address && { LARS_ALLOW_INSECURE: "true" }), ...this.env },
