@@ -8,6 +8,7 @@ export const DNS_CALLS: CallRules = {
   "GET /v1/export": "read",
   "GET /v1/modules": "read",
   "GET /v1/changes": "read",
+  "GET /v1/changes/{revision}": "read",
   "GET /v1/agents": "read",
   "GET /v1/replica": "read",
 

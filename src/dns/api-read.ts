@@ -1,5 +1,5 @@
 // The reads of the dns service's API: the list, one route (with ETag and long poll), the stream of changes, the export,
-// the change log, connected agents. All but the change log are served from memory.
+// connected agents. All are served from memory.
 import { createRoute, z } from "@hono/zod-openapi";
 import { streamSSE } from "hono/streaming";
 import { formatModuleKey, type ModuleKey, parseModuleKey } from "../core/module-key.ts";
@@ -9,16 +9,7 @@ import { ProblemError } from "../platform/http-problem.ts";
 import { idParam, intParam, moduleParam } from "../platform/http-schemas.ts";
 import { type ApiContext, parseDuration, parseTags, unavailable } from "./api-context.ts";
 import { policyJson } from "./api-policy.ts";
-import {
-  agentsOut,
-  changesOut,
-  exportOut,
-  hostJson,
-  moduleParams,
-  namesOut,
-  routeListOut,
-  routeOut,
-} from "./api-schemas.ts";
+import { agentsOut, exportOut, hostJson, moduleParams, namesOut, routeListOut, routeOut } from "./api-schemas.ts";
 import type { Waiter } from "./route-watch.ts";
 
 /** Longer waits than this are cut; connections of middleboxes seldom live longer. */
@@ -44,7 +35,7 @@ const listRoute = createRoute({
   },
   responses: {
     200: { description: "A page of routes", ...jsonContent(routeListOut) },
-    ...problemResponses(400, 401, 429, 503),
+    ...problemResponses(400, 401, 503),
   },
 });
 
@@ -68,7 +59,7 @@ const getRoute = createRoute({
   responses: {
     200: { description: "The route; its ETag changes with it", ...jsonContent(routeOut) },
     304: { description: "As If-None-Match has it" },
-    ...problemResponses(400, 401, 404, 429, 503),
+    ...problemResponses(400, 401, 404, 503),
   },
 });
 
@@ -84,7 +75,7 @@ const watchRoute = createRoute({
   },
   responses: {
     200: { description: "The stream", content: { "text/event-stream": { schema: z.string() } } },
-    ...problemResponses(400, 401, 429, 503),
+    ...problemResponses(400, 401, 503),
   },
 });
 
@@ -95,7 +86,7 @@ const exportRoute = createRoute({
   request: { query: z.object({ minRevision }) },
   responses: {
     200: { description: "All routes and names", ...jsonContent(exportOut) },
-    ...problemResponses(401, 429, 503),
+    ...problemResponses(401, 503),
   },
 });
 
@@ -103,31 +94,18 @@ const namesRoute = createRoute({
   method: "get",
   path: "/v1/modules",
   summary: "What modids and cmdids are called",
-  responses: { 200: { description: "All names", ...jsonContent(namesOut) }, ...problemResponses(401, 429, 503) },
-});
-
-const changesRoute = createRoute({
-  method: "get",
-  path: "/v1/changes",
-  summary: "The change log, oldest first",
-  request: {
-    query: z.object({ after: intParam(0, Number.MAX_SAFE_INTEGER).optional(), limit: intParam(1, 1000).optional() }),
-  },
-  responses: {
-    200: { description: "Changes after a revision", ...jsonContent(changesOut) },
-    ...problemResponses(400, 401, 429, 503),
-  },
+  responses: { 200: { description: "All names", ...jsonContent(namesOut) }, ...problemResponses(401, 503) },
 });
 
 const agentsRoute = createRoute({
   method: "get",
   path: "/v1/agents",
   summary: "Agents connected to this instance",
-  responses: { 200: { description: "The agents", ...jsonContent(agentsOut) }, ...problemResponses(401, 429) },
+  responses: { 200: { description: "The agents", ...jsonContent(agentsOut) }, ...problemResponses(401) },
 });
 
-function routeJson(api: ApiContext, route: RouteRecord): z.infer<typeof routeOut> {
-  const { modid, cmdid, revision, hosts, policy } = route;
+export function routeJson(api: ApiContext, route: RouteRecord): z.infer<typeof routeOut> {
+  const { modid, cmdid, revision, hosts, policy, vanishedFrom } = route;
   const name = api.replica.displayName(modid, cmdid);
   return {
     modid,
@@ -135,6 +113,7 @@ function routeJson(api: ApiContext, route: RouteRecord): z.infer<typeof routeOut
     ...(name === "" ? {} : { name }),
     ...policyJson(policy),
     revision,
+    ...(vanishedFrom === undefined ? {} : { vanishedFrom }),
     hosts: hosts.map(hostJson),
   };
 }
@@ -218,23 +197,6 @@ export function addReads(api: ApiContext): void {
     const named = (scope: "modid" | "cmdid") =>
       all.filter((record) => record.scope === scope).map(({ id, name }) => ({ id, name }));
     return c.json({ modids: named("modid"), cmdids: named("cmdid") }, 200);
-  });
-
-  app.openapi(changesRoute, async (c) => {
-    const { after = 0, limit = 100 } = c.req.valid("query");
-    const changes = await deps.store.changes(after, limit);
-    const last = changes.at(-1);
-    return c.json(
-      {
-        changes: changes.map(({ atMs, ...change }) => ({
-          ...change,
-          items: [...change.items],
-          at: new Date(atMs).toISOString(),
-        })),
-        ...(changes.length === limit && last !== undefined ? { next: last.revision } : {}),
-      },
-      200,
-    );
   });
 
   app.openapi(agentsRoute, (c) => {
