@@ -7,7 +7,7 @@ import { eventually } from "../support/eventually.ts";
 import { startLars, sumMetric, temporaryFolder } from "../support/lars-processes.ts";
 import { SmallDisk } from "../support/small-disk.ts";
 import { SteppedClock } from "../support/stepped-clock.ts";
-import { FaultScene } from "./fault-scene.ts";
+import { FaultScene, LEASES } from "./fault-scene.ts";
 import { holdMs, keepFaultRow } from "./fault-table.ts";
 import { reasonAgainst, unless } from "./permitted.ts";
 
@@ -39,7 +39,7 @@ describe.skipIf(noDisk !== undefined)(`a full disk${unless(noDisk)}`, () => {
   }, 60_000);
 
   afterAll(async () => {
-    await scene?.lars.stop();
+    await scene?.stop();
     await disk?.unmount();
     await agentDisk?.unmount();
   });
@@ -54,6 +54,7 @@ describe.skipIf(noDisk !== undefined)(`a full disk${unless(noDisk)}`, () => {
     keepFaultRow("disks and clocks", row);
     expect(row.unanswered).toBeGreaterThan(0);
     expect(row.lost).toBe(0);
+    expect(row.leasesKept).toBe(LEASES.count);
     expect(row.failed).toBe(0);
     expect(row.stored).toBe(row.reported);
   }, 120_000);
@@ -82,6 +83,7 @@ describe.skipIf(noDisk !== undefined)(`a full disk${unless(noDisk)}`, () => {
     });
     keepFaultRow("disks and clocks", row);
     expect(row.lost).toBe(0);
+    expect(row.leasesKept).toBe(LEASES.count);
     expect(row.failed).toBe(0);
     expect(row.stored).toBe(row.reported);
     // There is room again: the agent can be killed and comes back with what it served.
@@ -107,7 +109,7 @@ describe.skipIf(noClock !== undefined)(`a clock that is set${unless(noClock)}`, 
   }, 60_000);
 
   afterAll(async () => {
-    await scene?.lars.stop();
+    await scene?.stop();
   });
 
   /** The clock that dns tells in its change log is the one that was set. */
@@ -135,6 +137,7 @@ describe.skipIf(noClock !== undefined)(`a clock that is set${unless(noClock)}`, 
       });
       keepFaultRow("disks and clocks", row);
       expect(row.lost).toBe(0);
+      expect(row.leasesKept).toBe(LEASES.count);
       expect(row.failed).toBe(0);
       expect(row.unanswered).toBe(0);
       expect(row.stored).toBe(row.reported);

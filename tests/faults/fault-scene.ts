@@ -5,8 +5,10 @@ import { expect } from "bun:test";
 import { eventually } from "../support/eventually.ts";
 import { ADMIN_TOKEN, type Lars, type LarsProcess, sumMetric } from "../support/lars-processes.ts";
 import { Callers } from "./callers.ts";
+import { readExpiries } from "./expiries.ts";
 import type { FaultRow } from "./fault-table.ts";
 import { type LoggedChange, lostWrites, type Sighting, violations, type WriteRecord } from "./history.ts";
+import { LeaseHolders } from "./lease-holders.ts";
 import { BASE_HOSTS, RouteWriter, readChangeLog } from "./route-writer.ts";
 
 export interface Fault {
@@ -25,14 +27,10 @@ export interface SceneOptions {
   readonly writesPerSecond?: number;
   /** What the callers run under, to be in the agent's network. */
   readonly callersCommand?: readonly string[];
-  /** The load's own additions, such as registrations. Begins with the load and ends with it. */
-  readonly beside?: () => SideLoad;
 }
 
-/** Anything that runs beside picks and writes; `end` checks its own books and throws. */
-export interface SideLoad {
-  end(): Promise<void>;
-}
+/** Short, so that a lease which is not renewed for as long as a fault lasts would end. */
+export const LEASES = { count: 60, ttlSeconds: 4, modules: 3 };
 
 export const MODULES: readonly string[] = Array.from(
   { length: 12 },
@@ -43,14 +41,23 @@ const WRITTEN = MODULES.slice(0, 6);
 
 export class FaultScene {
   readonly #revisions = new Map<number, number>();
+  readonly #leases: LeaseHolders;
   #nextId = 1;
 
   constructor(
     readonly lars: Lars,
     private readonly options: SceneOptions = {},
-  ) {}
+  ) {
+    this.#leases = new LeaseHolders({ ...LEASES, dns: lars.dns.map(({ url }) => url) });
+  }
 
-  /** Routes for all modules, known to the agent. */
+  /** Ends what runs between faults, then the processes. */
+  async stop(): Promise<void> {
+    await this.#leases.stop();
+    await this.lars.stop();
+  }
+
+  /** Routes for all modules, known to the agent; services that registered and keep renewing from now on. */
   async prepare(): Promise<void> {
     const routes = MODULES.map((module) => {
       const [modid, cmdid] = module.split(".").map(Number);
@@ -64,6 +71,8 @@ export class FaultScene {
         expect(response.status).toBe(200);
       });
     }
+    await this.#leases.register();
+    this.#leases.start();
   }
 
   /** The dns instance that the agent is connected to. */
@@ -92,7 +101,6 @@ export class FaultScene {
     );
     try {
       await callers.begin();
-      const beside = this.options.beside?.();
       writer.start();
       // Quiet: a write of each module is served.
       await eventually(
@@ -113,7 +121,7 @@ export class FaultScene {
       await writer.stop();
       const log = await this.#settled(writer, callers, startRevision);
       const summary = await callers.end();
-      await beside?.end();
+      const leasesKept = await this.#leasesKept(startRevision);
       const sightings = this.#sightings(callers);
       const wrong = violations({
         writes: writer.writes,
@@ -139,6 +147,7 @@ export class FaultScene {
         healS: (healedAtMs - endedAtMs) / 1000,
         reported,
         stored,
+        leasesKept,
       };
     } finally {
       await writer.stop();
@@ -190,6 +199,22 @@ export class FaultScene {
       },
       { timeoutMs: 30_000, intervalMs: 100 },
     );
+  }
+
+  /** How many of the leases that are renewed all the time were never given up since. */
+  async #leasesKept(startRevision: number): Promise<number> {
+    const [dns] = this.lars.dns;
+    const { revision, expired } = await readExpiries(dns!.url, startRevision);
+    const { routes } = await read<{ routes: { hosts: { ip: string; port: number }[] }[] }>(
+      dns!,
+      `/v1/export?minRevision=${revision}`,
+    );
+    const there = new Set(routes.flatMap(({ hosts }) => hosts.map(({ ip, port }) => `${ip}:${port}`)));
+    const gone = new Set(expired);
+    return this.#leases.holders.filter(({ id, ip, port }) => {
+      const endpoint = `${ip}:${port}`;
+      return there.has(endpoint) && !gone.has(endpoint) && !this.#leases.wronglyEnded.includes(id);
+    }).length;
   }
 
   #revisionShown(writes: readonly number[]): number {

@@ -1,5 +1,6 @@
 // What was measured under a fault, as a row: printed where the test runs, and kept as a line of JSON in the file that
 // LARS_FAULT_ROWS names, from which `bun run faults` makes the document.
+import { test } from "bun:test";
 import { appendFileSync } from "node:fs";
 
 export interface FaultRow {
@@ -16,12 +17,21 @@ export interface FaultRow {
   readonly healS: number;
   readonly reported: number;
   readonly stored: number;
+  /** Of those that were renewed all the time. */
+  readonly leasesKept: number;
+}
+
+export const FULL_LENGTH = (process.env.LARS_FAULT_SECONDS ?? "") !== "";
+
+/** A test that says little that a shorter one beside it does not: not defined in `bun run test:all`, which has minutes. */
+export function fullLengthOnly(title: string, body: () => Promise<void>): void {
+  if (FULL_LENGTH) test(title, body, 300_000);
 }
 
 /** How long faults last: short in `bun run test:all`, LARS_FAULT_SECONDS otherwise. */
 export function holdMs(shortMs: number): number {
+  if (!FULL_LENGTH) return shortMs;
   const text = process.env.LARS_FAULT_SECONDS;
-  if (text === undefined || text === "") return shortMs;
   const seconds = Number(text);
   if (!(seconds > 0 && seconds <= 3600))
     throw new Error(`LARS_FAULT_SECONDS is ${JSON.stringify(text)}; expected seconds, up to 3600`);
@@ -49,5 +59,6 @@ export function keepFaultRow(table: string, row: FaultRow): void {
     "time to heal, s": round(row.healS),
     "calls reported": row.reported,
     "calls stored": row.stored,
+    "leases kept": row.leasesKept,
   });
 }

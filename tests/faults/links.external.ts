@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { startLars } from "../support/lars-processes.ts";
 import { type Mariadb, startMariadb } from "../support/mariadb.ts";
 import { type Machine, Network } from "../support/network.ts";
-import { type Fault, FaultScene } from "./fault-scene.ts";
+import { type Fault, FaultScene, LEASES } from "./fault-scene.ts";
 import { holdMs, keepFaultRow } from "./fault-table.ts";
 import { reasonAgainst, unless } from "./permitted.ts";
 
@@ -40,7 +40,7 @@ describe.skipIf(refused !== undefined)(`links${unless(refused)}`, () => {
   }, 60_000);
 
   afterAll(async () => {
-    await scene?.lars.stop();
+    await scene?.stop();
     await mariadb?.remove();
     await network?.close();
   });
@@ -81,6 +81,7 @@ describe.skipIf(refused !== undefined)(`links${unless(refused)}`, () => {
     const row = await scene.run(fault);
     keepFaultRow("links", row);
     expect(row.lost).toBe(0);
+    expect(row.leasesKept).toBe(LEASES.count);
     expect(row.failed).toBe(0);
     expect(row.stored).toBe(row.reported);
   }
@@ -126,6 +127,7 @@ describe.skipIf(refused !== undefined)(`links${unless(refused)}`, () => {
     });
     keepFaultRow("links", row);
     expect(row.lost).toBe(0);
+    expect(row.leasesKept).toBe(LEASES.count);
     expect(row.failed).toBe(0);
     expect(row.pauseS).toBeLessThan(MAX_PAUSE_S);
   }, 120_000);

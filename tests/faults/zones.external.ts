@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { ADMIN_TOKEN, Lars, LarsProcess, makeLars } from "../support/lars-processes.ts";
 import { type Mariadb, startMariadb } from "../support/mariadb.ts";
 import { type Machine, Network } from "../support/network.ts";
-import { type Fault, FaultScene } from "./fault-scene.ts";
+import { type Fault, FaultScene, LEASES } from "./fault-scene.ts";
 import { holdMs, keepFaultRow } from "./fault-table.ts";
 import { reasonAgainst, unless } from "./permitted.ts";
 
@@ -48,7 +48,7 @@ describe.skipIf(refused !== undefined)(`zones${unless(refused)}`, () => {
 
   afterAll(async () => {
     await follower?.stop();
-    await scene?.lars.stop();
+    await scene?.stop();
     await mariadb?.remove();
     await network?.close();
   });
@@ -57,6 +57,7 @@ describe.skipIf(refused !== undefined)(`zones${unless(refused)}`, () => {
     const row = await scene.run(fault);
     keepFaultRow("zones", row);
     expect(row.lost).toBe(0);
+    expect(row.leasesKept).toBe(LEASES.count);
     expect(row.failed).toBe(0);
     expect(row.unanswered).toBe(0);
     expect(row.stored).toBe(row.reported);
@@ -100,6 +101,7 @@ describe.skipIf(refused !== undefined)(`zones${unless(refused)}`, () => {
     });
     keepFaultRow("zones", row);
     expect(row.lost).toBe(0);
+    expect(row.leasesKept).toBe(LEASES.count);
     expect(row.failed).toBe(0);
     expect(row.stored).toBe(row.reported);
   }, 120_000);

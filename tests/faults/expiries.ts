@@ -1,0 +1,43 @@
+// Which hosts left their routes because a lease ended, as the change log tells it.
+import { ADMIN_TOKEN } from "../support/lars-processes.ts";
+
+interface LogPage {
+  readonly changes: readonly {
+    readonly revision: number;
+    readonly action: string;
+    readonly items: readonly {
+      readonly before?: { readonly hosts?: readonly { ip: string; port: number }[] };
+      readonly after?: { readonly hosts?: readonly { ip: string; port: number }[] };
+    }[];
+  }[];
+}
+
+export interface Expiries {
+  /** Of the last entry read; where to go on from. */
+  readonly revision: number;
+  /** "ip:port". */
+  readonly expired: readonly string[];
+}
+
+/** From after a revision to the end of the log. */
+export async function readExpiries(dns: string, after: number): Promise<Expiries> {
+  const expired: string[] = [];
+  for (let revision = after; ; ) {
+    const response = await fetch(`${dns}/v1/changes?after=${revision}&limit=1000`, {
+      headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
+    });
+    if (!response.ok) throw new Error(`GET /v1/changes: ${response.status} ${await response.text()}`);
+    const { changes } = (await response.json()) as LogPage;
+    if (changes.length === 0) return { revision, expired };
+    for (const { action, items } of changes) {
+      if (action !== "expire") continue;
+      for (const { before, after } of items) {
+        const kept = new Set(after?.hosts?.map(({ ip, port }) => `${ip}:${port}`));
+        expired.push(
+          ...(before?.hosts ?? []).map(({ ip, port }) => `${ip}:${port}`).filter((endpoint) => !kept.has(endpoint)),
+        );
+      }
+    }
+    revision = changes.at(-1)!.revision;
+  }
+}
