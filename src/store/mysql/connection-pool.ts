@@ -1,35 +1,31 @@
-// A pool of connections to the first reachable of several hosts. mysql2 has one, but a connection that breaks in use
-// leaves its callers in line waiting for ever, and it knows one host only; what a pool must promise here is little
-// enough to say it in full: every wait ends, every connection that failed is thrown away, the line has an end.
-import { type Connection, type ConnectionOptions, createConnection, type SslOptions } from "mysql2/promise";
-import type { MysqlHost, MysqlTarget } from "../database-url.ts";
+// A pool of connections to one of several nodes, in an order of preference. mysql2 has a pool, but a connection that
+// breaks in use leaves its callers in line waiting for ever, and it knows one host only; what a pool must promise here is
+// little enough to say it in full: every wait ends, every connection that failed is thrown away, the line has an end, and
+// all connections lead to the node of node-choice.ts.
+//
+// When the process moves to another node, free connections to the old one are closed at once and those in use when they
+// are given back: what runs is finished where it runs. A node that hangs keeps its connections open and says nothing; so
+// while a statement takes long, the node is asked on a connection of its own, and if there is no answer all its
+// connections are cut. Better nodes are asked now and then, on the occasion of a caller, so that a process that does
+// nothing does not do this either.
+import type { Connection, SslOptions } from "mysql2/promise";
+import type { MysqlTarget } from "../database-url.ts";
 import { StoreUnavailable } from "../route-store.ts";
+import { isAnswer, saysNodeRefuses } from "./failure.ts";
+import { NodeChoice } from "./node-choice.ts";
+import { connectTo, cut, isClosed, SILENCE_SECONDS, sslOptions } from "./node-connection.ts";
+import { type NodeState, REFUSES } from "./node-state.ts";
 
 /** Callers that may wait for a connection; more are refused at once. */
 const MAX_WAITING = 10_000;
-/**
- * A connection that says nothing for so long is ended by the server, and what it had begun rolled back: an instance that
- * hangs, or is cut off without a sign, in the middle of a write holds the lock that all writers wait for no longer than
- * this. Within a transaction of ours statements follow each other in milliseconds.
- */
-const SILENCE_SECONDS = 4;
 /** A free connection that was silent for so long is not used again, lest the server end it at that moment. */
 const MAX_FREE_MS = (SILENCE_SECONDS * 1000) / 2;
-
-/**
- * The session every statement of ours relies on, whatever the server's defaults: READ COMMITTED, so that a transaction
- * sees what others committed meanwhile and locks only rows it finds; strict mode, so that a value is never cut silently
- * (and backslashes escape, which the client's quoting relies on); a lock that is given up before the statement times
- * out, because after a time-out the connection is lost and after a lock time-out it is not.
- */
-function sessionSettings(queryTimeoutMs: number): string[] {
-  const lockSeconds = Math.max(1, Math.floor(queryTimeoutMs / 1000) - 1);
-  return [
-    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', SESSION autocommit = 1," +
-      ` SESSION innodb_lock_wait_timeout = ${lockSeconds}, SESSION wait_timeout = ${SILENCE_SECONDS}`,
-  ];
-}
+/** How often better nodes are asked; jittered, so that processes that moved together do not ask together. */
+const PROBE_MS = 3_000;
+/** How long a preferred node must have served before it is gone back to. */
+const STEADY_MS = 10_000;
+/** A statement that takes this long makes the pool ask whether the node is still there. */
+const SUSPECT_MS = 1_000;
 
 export interface PoolOptions {
   /** PEM: connections are encrypted, and the server's certificate must be signed by one of these CAs, for the host as written. */
@@ -37,6 +33,17 @@ export interface PoolOptions {
   readonly connections: number;
   readonly connectTimeoutMs: number;
   readonly queryTimeoutMs: number;
+  /** The process works with another node than before; as host:port. */
+  readonly onMove?: ((move: NodeMove) => void) | undefined;
+  readonly probeMs?: number;
+  readonly steadyMs?: number;
+  readonly suspectMs?: number;
+}
+
+export interface NodeMove {
+  readonly from: string;
+  readonly to: string;
+  readonly reason: string;
 }
 
 interface Waiter {
@@ -48,39 +55,54 @@ interface Waiter {
 export class ConnectionPool {
   readonly #target: MysqlTarget;
   readonly #options: PoolOptions;
+  readonly #choice: NodeChoice;
   readonly #ssl: SslOptions | undefined;
   /** The one that was used last comes last, and is used next. */
   readonly #free: { readonly connection: Connection; readonly sinceMs: number }[] = [];
+  /** Handed out, with the time since. */
+  readonly #used = new Map<Connection, number>();
+  readonly #nodeOf = new WeakMap<Connection, number>();
   readonly #waiting = new Set<Waiter>();
   /** Connections that exist or are being made. */
   #open = 0;
-  #host = 0;
   #closed = false;
   #drained: (() => void) | undefined;
+  #election: Promise<number> | undefined;
+  /** The last node that was used, and why it was left. */
+  #last: number | undefined;
+  #reason = "";
+  #probeAtMs = 0;
+  #watch: ReturnType<typeof setTimeout> | undefined;
 
   constructor(target: MysqlTarget, options: PoolOptions) {
     this.#target = target;
     this.#options = options;
     // One object for all connections: the driver parses the CAs once for it.
-    if (options.tlsCa !== undefined) this.#ssl = { ca: options.tlsCa, rejectUnauthorized: true, verifyIdentity: true };
+    this.#ssl = sslOptions(options.tlsCa);
+    this.#choice = new NodeChoice(target.hosts.length, options.steadyMs ?? STEADY_MS);
+  }
+
+  /** host:port of the node in use; undefined: none is. */
+  get node(): string | undefined {
+    const { current } = this.#choice;
+    return current === undefined ? undefined : this.#name(current);
   }
 
   /** Give it back with {@link release}, whatever happened to it. */
   async acquire(): Promise<Connection> {
     if (this.#closed) throw new StoreUnavailable("the database was closed");
+    this.#probeNowAndThen();
     const free = this.#free.pop();
     if (free !== undefined) {
-      if (performance.now() - free.sinceMs < MAX_FREE_MS) return free.connection;
+      if (performance.now() - free.sinceMs < MAX_FREE_MS) return this.#hand(free.connection);
       // The others have been silent for longer still.
-      for (const { connection } of [free, ...this.#free.splice(0)]) {
-        connection.destroy();
-        this.#forget();
-      }
+      this.#free.push(free);
+      this.#closeFree();
     }
     if (this.#open < this.#options.connections) {
       this.#open++;
       try {
-        return await this.#connect();
+        return this.#hand(await this.#connect());
       } catch (error) {
         this.#forget();
         throw error;
@@ -102,16 +124,24 @@ export class ConnectionPool {
     });
   }
 
-  /** `broken`: its state is not known to be clean; it is thrown away. */
-  release(connection: Connection, broken: boolean): void {
-    if (broken || this.#closed || isClosed(connection)) {
+  /** `broken`: its state is not known to be clean; it is thrown away. `error`: what its work failed with. */
+  release(connection: Connection, broken: boolean, error?: unknown): void {
+    this.#used.delete(connection);
+    const index = this.#nodeOf.get(connection)!;
+    if (error !== undefined && saysNodeRefuses(error)) this.#lose(index, error);
+    if (broken || this.#closed || isClosed(connection) || index !== this.#choice.current) {
       connection.destroy();
       this.#forget();
       return;
     }
     const waiter = this.#nextWaiter();
     if (waiter === undefined) this.#free.push({ connection, sinceMs: performance.now() });
-    else waiter.resolve(connection);
+    else waiter.resolve(this.#hand(connection));
+  }
+
+  /** Whether new work goes to the node that `connection` leads to. */
+  leadsToCurrent(connection: Connection): boolean {
+    return this.#nodeOf.get(connection) === this.#choice.current;
   }
 
   /** Waits for connections in use to be given back. */
@@ -125,11 +155,18 @@ export class ConnectionPool {
       this.#open--;
     }
     if (this.#open > 0) await new Promise<void>((resolve) => (this.#drained = resolve));
+    clearTimeout(this.#watch);
   }
 
   /** A connection of its own, outside the pool. The caller ends it. */
   async dedicated(): Promise<Connection> {
-    return this.#connectFirst();
+    return this.#connectToCurrent();
+  }
+
+  #hand(connection: Connection): Connection {
+    this.#used.set(connection, performance.now());
+    if (this.#watch === undefined && this.#target.hosts.length > 1) this.#watchLater();
+    return connection;
   }
 
   #nextWaiter(): Waiter | undefined {
@@ -153,7 +190,7 @@ export class ConnectionPool {
   }
 
   async #connect(): Promise<Connection> {
-    const connection = await this.#connectFirst();
+    const connection = await this.#connectToCurrent();
     // A connection that dies while nobody uses it says so here; one in use fails its statement and is released as broken.
     const drop = () => {
       const index = this.#free.findIndex((free) => free.connection === connection);
@@ -167,58 +204,151 @@ export class ConnectionPool {
     return connection;
   }
 
-  async #connectFirst(): Promise<Connection> {
-    const { hosts } = this.#target;
-    const errors: unknown[] = [];
-    const first = this.#host;
-    for (let i = 0; i < hosts.length; i++) {
-      const index = (first + i) % hosts.length;
+  /** To the node in use, or the one that then is. */
+  async #connectToCurrent(): Promise<Connection> {
+    for (let attempt = 1; ; attempt++) {
+      const index = this.#choice.current ?? (await this.#elect());
       try {
-        const connection = await this.#connectTo(hosts[index]!);
-        this.#host = index;
+        const { connection, state } = await this.#connectTo(index);
+        this.#nodeOf.set(connection, index);
+        if (this.#target.hosts.length > 1) this.#choice.asked(index, state.rank, performance.now());
         return connection;
       } catch (error) {
+        this.#lose(index, error);
+        if (this.#target.hosts.length === 1 || attempt > this.#target.hosts.length)
+          throw this.#nobody([error], [index]);
+      }
+    }
+  }
+
+  #connectTo(index: number): Promise<{ readonly connection: Connection; readonly state: NodeState }> {
+    return connectTo(this.#target.hosts[index]!, this.#target, { ...this.#options, ssl: this.#ssl });
+  }
+
+  /** Finds the node to use. One search runs at a time; whoever comes meanwhile shares it. */
+  #elect(): Promise<number> {
+    this.#election ??= this.#search().finally(() => {
+      this.#election = undefined;
+    });
+    return this.#election;
+  }
+
+  async #search(): Promise<number> {
+    // Where there is no choice, the connection that is made next says what there is to say.
+    if (this.#target.hosts.length === 1) return this.#takeOver(0, 0);
+    const candidates = this.#choice.candidates();
+    const errors: unknown[] = [];
+    let best: { readonly index: number; readonly rank: 0 | 1 | 2 } | undefined;
+    for (const index of candidates) {
+      try {
+        const { connection, state } = await this.#connectTo(index);
+        connection.destroy();
+        if (state.rank === REFUSES) continue;
+        if (best === undefined || state.rank < best.rank) best = { index, rank: state.rank };
+        if (state.rank === 0) break;
+      } catch (error) {
+        this.#choice.lose(index);
         errors.push(error);
       }
     }
-    const reasons = errors.map((error, i) => {
-      const { host, port } = hosts[(first + i) % hosts.length]!;
-      const { code, message } = error as { code?: string; message?: string };
-      return `${host}:${port}: ${message || code || "no reason given"}`;
-    });
-    throw new StoreUnavailable(`no connection to the database (${reasons.join("; ")})`, { cause: errors.at(-1) });
+    if (best === undefined) throw this.#nobody(errors, candidates);
+    return this.#takeOver(best.index, best.rank);
   }
 
-  async #connectTo({ host, port }: MysqlHost): Promise<Connection> {
-    const { user, password, database } = this.#target;
-    const options: ConnectionOptions = {
-      host,
-      port,
-      user,
-      password,
-      database,
-      charset: "utf8mb4",
-      connectTimeout: this.#options.connectTimeoutMs,
-      // Beyond 2^53 a number arrives as text instead of rounded.
-      supportBigNumbers: true,
-      ...(this.#ssl === undefined ? {} : { ssl: this.#ssl }),
-    };
-    const connection = await createConnection(options);
-    connection.on("error", () => {});
-    try {
-      const timeout = this.#options.queryTimeoutMs;
-      for (const sql of sessionSettings(timeout)) await connection.query({ sql, timeout });
-    } catch (error) {
+  #takeOver(index: number, rank: 0 | 1 | 2): number {
+    this.#choice.take(index, rank, performance.now());
+    this.#tellMove(index);
+    return index;
+  }
+
+  #tellMove(to: number): void {
+    const from = this.#last;
+    this.#last = to;
+    if (from === undefined || from === to) return;
+    this.#options.onMove?.({ from: this.#name(from), to: this.#name(to), reason: this.#reason });
+  }
+
+  /** The node does not serve: its free connections go, and who comes next finds another. */
+  #lose(index: number, error: unknown): void {
+    if (this.#choice.current === index) this.#reason = messageOf(error);
+    this.#choice.lose(index);
+    this.#closeFree();
+  }
+
+  #closeFree(): void {
+    for (const { connection } of this.#free.splice(0)) {
       connection.destroy();
-      throw error;
+      this.#forget();
     }
-    return connection;
+  }
+
+  #name(index: number): string {
+    const { host, port } = this.#target.hosts[index]!;
+    return `${host}:${port}`;
+  }
+
+  #nobody(errors: readonly unknown[], order: readonly number[]): StoreUnavailable {
+    const reasons = errors.map((error, i) => `${this.#name(order[i]!)}: ${messageOf(error)}`);
+    return new StoreUnavailable(`no connection to the database (${reasons.join("; ")})`, { cause: errors.at(-1) });
+  }
+
+  /** What a node is good for now; undefined: it says nothing. */
+  async #ask(index: number): Promise<{ readonly answered: boolean; readonly error?: unknown }> {
+    try {
+      const { connection, state } = await this.#connectTo(index);
+      connection.destroy();
+      if (this.#closed) return { answered: true };
+      if (this.#choice.asked(index, state.rank, performance.now())) {
+        this.#reason = "a better node serves again";
+        this.#tellMove(index);
+        this.#closeFree();
+      }
+      return { answered: true };
+    } catch (error) {
+      return { answered: isAnswer(error), error };
+    }
+  }
+
+  #probeNowAndThen(): void {
+    const nowMs = performance.now();
+    if (nowMs < this.#probeAtMs) return;
+    const better = this.#choice.better();
+    if (better.length === 0) return;
+    this.#probeAtMs = nowMs + (this.#options.probeMs ?? PROBE_MS) * (0.75 + Math.random() / 2);
+    for (const index of better) {
+      void this.#ask(index).then(({ error }) => {
+        if (error !== undefined && index !== this.#choice.current) this.#choice.lose(index);
+      });
+    }
+  }
+
+  #watchLater(): void {
+    const suspectMs = this.#options.suspectMs ?? SUSPECT_MS;
+    this.#watch = setTimeout(() => {
+      this.#watch = undefined;
+      void this.#lookAtSlow(suspectMs).finally(() => {
+        if (this.#used.size > 0 && this.#watch === undefined && !this.#closed) this.#watchLater();
+      });
+    }, suspectMs);
+  }
+
+  /** Asks the nodes on which something has been running for long, and cuts them off if they say nothing or refuse. */
+  async #lookAtSlow(suspectMs: number): Promise<void> {
+    const longAgoMs = performance.now() - suspectMs;
+    const slow = new Set<number>();
+    for (const [connection, sinceMs] of this.#used) if (sinceMs <= longAgoMs) slow.add(this.#nodeOf.get(connection)!);
+    await Promise.all(
+      [...slow].map(async (index) => {
+        const { answered, error } = await this.#ask(index);
+        if (error === undefined || (answered && !saysNodeRefuses(error))) return;
+        this.#lose(index, error);
+        for (const connection of [...this.#used.keys()]) if (this.#nodeOf.get(connection) === index) cut(connection);
+      }),
+    );
   }
 }
 
-/** mysql2 marks a connection whose socket has ended, sometimes before it tells. */
-function isClosed(connection: Connection): boolean {
-  const { _closing, _fatalError, _protocolError } = (connection as unknown as { connection: Record<string, unknown> })
-    .connection as { _closing?: unknown; _fatalError?: unknown; _protocolError?: unknown };
-  return Boolean(_closing) || Boolean(_fatalError) || Boolean(_protocolError);
+function messageOf(error: unknown): string {
+  const { code, message } = error as { code?: string; message?: string };
+  return message || code || "no reason given";
 }

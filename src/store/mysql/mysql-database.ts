@@ -1,14 +1,36 @@
 // The port of src/store/sql/sql-database.ts on a MySQL-protocol server. Runs on any JavaScript server runtime: it needs
 // mysql2 and nothing else.
+//
+// A cluster fails a transaction in ways a single server does not: it refuses at COMMIT what met another node's write
+// (nothing was made: once more), and a node may go down under it. Before COMMIT was sent nothing can have been made: once
+// more, on whatever node then serves. When the answer to COMMIT is lost, it was made or not; the repetition looks first,
+// in a transaction that conflicts with the lost one, so that the two cannot both be made.
 import type { Connection, ResultSetHeader } from "mysql2/promise";
 import { describeTarget, type MysqlTarget } from "../database-url.ts";
-import type { OnConflict, SqlDatabase, SqlDialect, SqlRow, SqlSession, SqlValue } from "../sql/sql-database.ts";
+import type {
+  OnConflict,
+  SqlDatabase,
+  SqlDialect,
+  SqlRow,
+  SqlSession,
+  SqlValue,
+  WasMade,
+} from "../sql/sql-database.ts";
 import { ConnectionPool, type PoolOptions } from "./connection-pool.ts";
-import { breaksConnection, isDuplicateKey, isRepeatable, toStoreError } from "./failure.ts";
+import {
+  breaksConnection,
+  isDuplicateKey,
+  isNodeFailure,
+  isRepeatable,
+  isTimeout,
+  leavesCommitOpen,
+  toStoreError,
+} from "./failure.ts";
 
 const ATTEMPTS = 8;
 /** Grows by itself with each attempt; jittered, so that those who met do not meet again. In milliseconds. */
 const BACKOFF_MS = 10;
+const MAX_BACKOFF_MS = 250;
 
 export const MYSQL: SqlDialect = {
   forUpdate: " FOR UPDATE",
@@ -27,8 +49,16 @@ export interface MysqlOptions extends PoolOptions {
   readonly scanTimeoutMs: number;
 }
 
-function sessionOn(connection: Connection, timeout: number, scanTimeout: number): SqlSession {
-  return {
+/** A session, and whether anything was written through it. */
+interface Work {
+  readonly connection: Connection;
+  readonly session: SqlSession;
+  readonly wrote: () => boolean;
+}
+
+function sessionOn(connection: Connection, timeout: number, scanTimeout: number): Work {
+  let wrote = false;
+  const session: SqlSession = {
     async rows<Row extends SqlRow>(sql: string, params: readonly SqlValue[] = [], scan = false): Promise<Row[]> {
       const [rows] = await connection.query({
         sql,
@@ -39,11 +69,18 @@ function sessionOn(connection: Connection, timeout: number, scanTimeout: number)
       return rows as unknown as Row[];
     },
     async run(sql: string, params: readonly SqlValue[] = []): Promise<number> {
+      wrote = true;
       const [result] = await connection.query({ sql, values: params as SqlValue[], timeout });
       return (result as ResultSetHeader).affectedRows;
     },
   };
+  return { connection, session, wrote: () => wrote };
 }
+
+/** What happened to one attempt. `open`: the result that may have been committed although the COMMIT failed. */
+type Attempt<T> =
+  | { readonly done: true; readonly result: T }
+  | { readonly done: false; readonly error: unknown; readonly again: boolean; readonly open?: { readonly result: T } };
 
 export class MysqlDatabase implements SqlDatabase {
   readonly dialect = MYSQL;
@@ -58,11 +95,11 @@ export class MysqlDatabase implements SqlDatabase {
   }
 
   read<T>(work: (session: SqlSession) => Promise<T>): Promise<T> {
-    return this.#use((_connection, session) => work(session));
+    return this.#reading(({ session }) => work(session));
   }
 
   snapshot<T>(work: (session: SqlSession) => Promise<T>): Promise<T> {
-    return this.#use(async (connection, session) => {
+    return this.#reading(async ({ connection, session }) => {
       await this.#say(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
       await this.#say(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY");
       const result = await work(session);
@@ -71,25 +108,14 @@ export class MysqlDatabase implements SqlDatabase {
     });
   }
 
-  async transaction<T>(work: (session: SqlSession) => Promise<T>): Promise<T> {
-    const deadline = performance.now() + 2 * this.#options.queryTimeoutMs;
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await this.#use(
-          async (connection, session) => {
-            await this.#say(connection, "START TRANSACTION");
-            const result = await work(session);
-            await this.#say(connection, "COMMIT");
-            return result;
-          },
-          attempt < ATTEMPTS && performance.now() < deadline,
-        );
-      } catch (error) {
-        if (attempt >= ATTEMPTS || !isRepeatable(error)) throw error;
-        const pause = BACKOFF_MS * attempt * (0.5 + Math.random());
-        await new Promise((resolve) => setTimeout(resolve, pause));
-      }
-    }
+  async transaction<T>(work: (session: SqlSession) => Promise<T>, wasMade?: WasMade<T>): Promise<T> {
+    /** Of attempts whose COMMIT went unanswered. */
+    const open: T[] = [];
+    return this.#repeating(2 * this.#options.queryTimeoutMs, open, async () => {
+      const outcome = await this.#attempt(open, work, wasMade);
+      if (!outcome.done && outcome.open !== undefined) open.push(outcome.open.result);
+      return outcome;
+    });
   }
 
   /** Statements on a connection of their own, each of which may take `timeoutMs`. */
@@ -97,12 +123,17 @@ export class MysqlDatabase implements SqlDatabase {
     let connection: Connection | undefined;
     try {
       connection = await this.#pool.dedicated();
-      return await work(sessionOn(connection, timeoutMs, timeoutMs));
+      return await work(sessionOn(connection, timeoutMs, timeoutMs).session);
     } catch (error) {
       throw toStoreError(error, this.#where);
     } finally {
       connection?.destroy();
     }
+  }
+
+  /** host:port of the node in use; undefined: none is. */
+  get node(): string | undefined {
+    return this.#pool.node;
   }
 
   close(): Promise<void> {
@@ -113,16 +144,75 @@ export class MysqlDatabase implements SqlDatabase {
     return connection.query({ sql, timeout: this.#options.queryTimeoutMs });
   }
 
-  /** `repeats`: an error that asks for a repetition is thrown as it is. */
-  async #use<T>(work: (connection: Connection, session: SqlSession) => Promise<T>, repeats = false): Promise<T> {
+  /** Tries until it is done, may not be repeated, or took too long. `open` not empty: waits for a connection too. */
+  async #repeating<T>(forMs: number, open: readonly unknown[], attempt: () => Promise<Attempt<T>>): Promise<T> {
+    const deadlineMs = performance.now() + forMs;
+    for (let count = 1; ; count++) {
+      let outcome: Attempt<T>;
+      try {
+        outcome = await attempt();
+      } catch (error) {
+        // There is no connection. Who asks waits for one only to learn what became of a COMMIT.
+        outcome = { done: false, error, again: open.length > 0 };
+      }
+      if (outcome.done) return outcome.result;
+      const late = performance.now() >= deadlineMs || (count >= ATTEMPTS && open.length === 0);
+      if (!outcome.again || late) throw toStoreError(outcome.error, this.#where);
+      const pause = Math.min(BACKOFF_MS * count, MAX_BACKOFF_MS) * (0.5 + Math.random());
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  }
+
+  #reading<T>(work: (use: Work) => Promise<T>): Promise<T> {
+    return this.#repeating(this.#options.queryTimeoutMs, [], async () => {
+      let wrote = () => false;
+      const outcome = await this.#use((use) => {
+        wrote = use.wrote;
+        return work(use);
+      });
+      if (outcome.done) return outcome;
+      return { ...outcome, again: !wrote() && (outcome.nodeFailed || isRepeatable(outcome.error)) };
+    });
+  }
+
+  async #attempt<T>(
+    open: readonly T[],
+    work: (session: SqlSession) => Promise<T>,
+    wasMade: WasMade<T> | undefined,
+  ): Promise<Attempt<T>> {
+    let committing: { readonly result: T } | undefined;
+    const outcome = await this.#use(async ({ connection, session }) => {
+      await this.#say(connection, "START TRANSACTION");
+      for (const earlier of open) {
+        if (await wasMade!(session, earlier)) {
+          await this.#say(connection, "ROLLBACK");
+          return earlier;
+        }
+      }
+      const result = await work(session);
+      committing = { result };
+      await this.#say(connection, "COMMIT");
+      return result;
+    });
+    if (outcome.done) return outcome;
+    const { error, nodeFailed } = outcome;
+    if (committing === undefined || !leavesCommitOpen(error)) {
+      return { done: false, error, again: nodeFailed || isRepeatable(error) };
+    }
+    return { done: false, error, again: wasMade !== undefined, ...(wasMade === undefined ? {} : { open: committing }) };
+  }
+
+  /** @throws StoreUnavailable when there is no connection; what the work failed with is in the answer */
+  async #use<T>(
+    work: (use: Work) => Promise<T>,
+  ): Promise<{ done: true; result: T } | { done: false; error: unknown; nodeFailed: boolean }> {
     const connection = await this.#pool.acquire();
     const { queryTimeoutMs, scanTimeoutMs } = this.#options;
     try {
-      const result = await work(connection, sessionOn(connection, queryTimeoutMs, scanTimeoutMs));
+      const result = await work(sessionOn(connection, queryTimeoutMs, scanTimeoutMs));
       this.#pool.release(connection, false);
-      return result;
+      return { done: true, result };
     } catch (error) {
-      const storeError = repeats && isRepeatable(error) ? error : toStoreError(error, this.#where);
       // ROLLBACK is also right where no transaction is open. Where it fails, so has the connection.
       const broken =
         breaksConnection(error) ||
@@ -130,8 +220,10 @@ export class MysqlDatabase implements SqlDatabase {
           () => false,
           () => true,
         ));
-      this.#pool.release(connection, broken);
-      throw storeError;
+      this.#pool.release(connection, broken, error);
+      // A statement that took too long is slow wherever it runs, unless it was the node.
+      const nodeFailed = isNodeFailure(error) && !(isTimeout(error) && this.#pool.leadsToCurrent(connection));
+      return { done: false, error, nodeFailed };
     }
   }
 }

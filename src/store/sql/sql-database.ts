@@ -25,6 +25,13 @@ export interface SqlDialect {
   isDuplicateKey(error: unknown): boolean;
 }
 
+/**
+ * Whether an attempt that returned `result`, and whose COMMIT went unanswered, was made. Called at the beginning of the
+ * transaction that repeats it. It must write something that the attempt wrote too: then, once this transaction commits,
+ * the attempt cannot be made any more, on whatever node of a cluster it may still be waiting.
+ */
+export type WasMade<T> = (session: SqlSession, result: T) => Promise<boolean>;
+
 export interface SqlDatabase {
   readonly dialect: SqlDialect;
   /** Single statements, each on its own. */
@@ -32,8 +39,9 @@ export interface SqlDatabase {
   /** Queries that all see one state of the database. */
   snapshot<T>(work: (session: SqlSession) => Promise<T>): Promise<T>;
   /**
-   * Commits when `work` resolves, rolls back and rethrows when it throws. Repeats the whole of it after a deadlock.
-   * @throws StoreUnavailable
+   * Commits when `work` resolves, rolls back and rethrows when it throws. Repeats the whole of it after a deadlock and
+   * when the node it ran on failed before the commit; with `wasMade`, also when it failed during the commit.
+   * @throws StoreUnavailable; when that happened during the commit, it may have been made all the same
    */
-  transaction<T>(work: (session: SqlSession) => Promise<T>): Promise<T>;
+  transaction<T>(work: (session: SqlSession) => Promise<T>, wasMade?: WasMade<T>): Promise<T>;
 }
