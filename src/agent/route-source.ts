@@ -198,10 +198,11 @@ export class RouteSource {
     }
   }
 
-  /** What the server need not tell again. 0: nothing is held, or not what the server says. */
+  /** What the server need not tell again. 0: nothing is held, or not all of it, or not what the server says. */
   #heldRevision(modid: number, cmdid: number): number {
-    if (this.#guard.kept(modid, cmdid) !== undefined) return 0;
-    return this.#guard.held(modid, cmdid)?.revision ?? 0;
+    const held = this.#guard.held(modid, cmdid);
+    if (held === undefined || held.partial === true || this.#guard.kept(modid, cmdid) !== undefined) return 0;
+    return held.revision;
   }
 
   /** False: the connection is full now, or did not take it. */
@@ -270,9 +271,9 @@ export class RouteSource {
   }
 
   #take(answer: GetRouteResponse, wanted: Wanted): void {
-    const { modid, cmdid, revision, hosts, policy, meant } = answer;
+    const { modid, cmdid, revision, hosts, policy, meant, partial } = answer;
     this.counts.ignoredPolicyParts += answer.badPolicy;
-    const route = { modid, cmdid, revision, hosts, policy };
+    const route: RouteUpdate = { modid, cmdid, revision, hosts, policy, ...(partial ? { partial } : {}) };
     const judgement = this.#guard.judge(route, meant, this.#options.maxVanishShare(), this.#heardAtMs);
     if (!judgement.believed) {
       this.counts.kept++;

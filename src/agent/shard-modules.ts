@@ -34,6 +34,8 @@ export interface RouteUpdate {
   readonly hosts: readonly Host[];
   /** NO_CHOICE: balanced by this agent's default. */
   readonly policy: PolicyChoice;
+  /** Hosts of this revision were left out of what the dns service sent. */
+  readonly partial?: boolean;
 }
 
 export interface ModuleLimits {

@@ -271,7 +271,7 @@ export class RoutePush {
     if (known?.route === route) return known.frame;
     const { modid, cmdid, revision, policy } = route;
     const { frame, encodedHosts } = encodeGetRouteResponse(
-      { modid, cmdid, revision, hosts, policy, meant: route.vanishedFrom === undefined },
+      { modid, cmdid, revision, hosts, policy, meant: route.vanishedFrom === undefined, partial: isPartial },
       MAX_FRAME_BYTES,
       this.#rotation,
     );

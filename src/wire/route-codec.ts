@@ -53,6 +53,8 @@ export interface GetRouteResponse extends ModuleKey {
   readonly meant: boolean;
   /** The route is the one the request named by its revision; neither hosts nor policy are told. */
   readonly unchanged: boolean;
+  /** Hosts of this revision were left out. */
+  readonly partial: boolean;
 }
 
 /** What to send. What is 0, false, NO_CHOICE or absent is left out. Which states may leave is the caller's to decide: all hosts go. */
@@ -62,6 +64,8 @@ export interface RouteContentToSend extends ModuleKey {
   readonly policy?: PolicyChoice;
   readonly meant?: boolean;
   readonly unchanged?: boolean;
+  /** Said in any case when not all hosts fit. */
+  readonly partial?: boolean;
 }
 
 export interface EncodedRoute {
@@ -142,6 +146,7 @@ export function decodeGetRouteResponse(buf: Uint8Array, start: number, end: numb
   let badHosts = 0;
   let meant = false;
   let unchanged = false;
+  let partial = false;
   let policy: PolicyFields | undefined;
   const hosts: Host[] = [];
   while (r.pos < r.end) {
@@ -177,13 +182,16 @@ export function decodeGetRouteResponse(buf: Uint8Array, start: number, end: numb
       case 152:
         unchanged = r.bool();
         break;
+      case 160:
+        partial = r.bool();
+        break;
       default:
         r.skip(tag);
     }
   }
   if (!r.ok) return undefined;
   const { choice, ignored } = policy === undefined ? UNCHOSEN : readChoice(policy.name, policy.parameters);
-  return { modid, cmdid, revision, hosts, badHosts, policy: choice, badPolicy: ignored, meant, unchanged };
+  return { modid, cmdid, revision, hosts, badHosts, policy: choice, badPolicy: ignored, meant, unchanged, partial };
 }
 
 function readHost(r: ProtoReader): Host {
@@ -230,6 +238,7 @@ export function encodeGetRouteResponse(
     );
   }
   const { modid, cmdid, hosts, policy = NO_CHOICE, revision = 0, meant = false, unchanged = false } = route;
+  let partial = route.partial ?? false;
   const head =
     HEADER_BYTES +
     (modid === 0 ? 0 : 1 + int32Bytes(modid)) +
@@ -239,19 +248,21 @@ export function encodeGetRouteResponse(
     (meant ? 3 : 0) +
     (unchanged ? 3 : 0);
   let first = 0;
-  let fit = countFitting(hosts, first, limitBytes - head);
+  let fit = countFitting(hosts, first, limitBytes - head - (partial ? 3 : 0));
   if (fit.count < hosts.length) {
+    partial = true;
     first = ((startIndex % hosts.length) + hosts.length) % hosts.length;
-    fit = countFitting(hosts, first, limitBytes - head);
+    fit = countFitting(hosts, first, limitBytes - head - 3);
   }
-  const frame = new Uint8Array(head + fit.bytes);
+  const frame = new Uint8Array(head + (partial ? 3 : 0) + fit.bytes);
   writeHeader(frame, 0, msgid, frame.length - HEADER_BYTES);
   let pos = putIds(frame, HEADER_BYTES, modid, cmdid);
   for (let i = 0; i < fit.count; i++) pos = putHost(frame, pos, hosts[(first + i) % hosts.length]!);
   pos = putRevision(frame, pos, revision);
   pos = putPolicyField(frame, pos, policy);
   if (meant) pos = putTrue(frame, pos, 144);
-  if (unchanged) putTrue(frame, pos, 152);
+  if (unchanged) pos = putTrue(frame, pos, 152);
+  if (partial) putTrue(frame, pos, 160);
   return { frame, encodedHosts: fit.count };
 }
 

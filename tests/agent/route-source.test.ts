@@ -176,6 +176,15 @@ describe("another connection", () => {
     expect(rig.source.counts).toMatchObject({ unchanged: 1, malformed: 0 });
   });
 
+  test("is asked for a route of which hosts were left out without its revision, and one from the snapshot likewise", () => {
+    const rig = new Rig().want(1).hear({ modid: 1, cmdid: 1, revision: 5, hosts: [makeHost(9, 80)], partial: true });
+    expect(rig.routes).toEqual(["1.1 at 5: 9"]);
+    const part = { modid: 2, cmdid: 1, revision: 5, hosts: [makeHost(9, 80)], policy: NO_CHOICE, partial: true };
+    rig.source.resume(part);
+    rig.reconnected();
+    expect(rig.sent()).toEqual(["ask 1.1", "ask 2.1"]);
+  });
+
   test("that says unchanged of a revision that is not held, or of a module of which nothing is, is not believed", () => {
     const rig = new Rig().want(1, 2).answer(1, 5);
     rig.unchanged(1, 6).unchanged(2, 5);

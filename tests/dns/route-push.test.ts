@@ -166,7 +166,7 @@ describe("a request that names a revision", () => {
     const rig = new Rig().change(1, 5, ...Array.from({ length: 12_000 }, (_, i) => makeHost(0x0a00_0000 + i, 8000)));
     const agent = rig.connect();
     rig.resume(agent, 1, 5).turn();
-    expect(agent.routes()).toMatchObject([{ unchanged: false, hosts: { length: expect.any(Number) } }]);
+    expect(agent.routes()).toMatchObject([{ unchanged: false, partial: true }]);
     expect(rig.push.counts).toMatchObject({ unchanged: 0, oversize: 1 });
   });
 

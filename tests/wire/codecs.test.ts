@@ -261,6 +261,7 @@ const CASES: readonly Case[] = [
       17: ["policy", { one: POLICY }],
       18: ["meant", "bool"],
       19: ["unchanged", "bool"],
+      20: ["partial", "bool"],
     },
     values: fc.record({
       modid: int32,
@@ -270,6 +271,7 @@ const CASES: readonly Case[] = [
       policy: fc.option(policy, { nil: undefined }),
       meant: fc.boolean(),
       unchanged: fc.boolean(),
+      partial: fc.boolean(),
     }),
     toEs: (v) => ({
       ...v,
@@ -279,7 +281,7 @@ const CASES: readonly Case[] = [
       ),
     }),
     fromEs: (m) => {
-      const { modid, cmdid, revision, host: hosts, policy: p, meant, unchanged } = m as Fields;
+      const { modid, cmdid, revision, host: hosts, policy: p, meant, unchanged, partial } = m as Fields;
       const list = (hosts as Fields[]).map(({ ip, port: p, weight: w, zone }) => ({
         ip,
         port: p,
@@ -288,7 +290,7 @@ const CASES: readonly Case[] = [
       }));
       const parameters = Object.entries((p?.parameters ?? {}) as Record<string, number>);
       const chosen = p && { name: p.name, parameters: parameters.map(([key, value]) => ({ key, value })) };
-      return { modid, cmdid, revision, host: list, policy: chosen, meant, unchanged };
+      return { modid, cmdid, revision, host: list, policy: chosen, meant, unchanged, partial };
     },
     mended: mendRoute,
     encode: (v) => {
@@ -299,7 +301,7 @@ const CASES: readonly Case[] = [
       const content = {
         ...{ modid: v.modid as number, cmdid: v.cmdid as number, revision: Number(v.revision), hosts },
         policy: chosen === undefined ? NO_CHOICE : (esPolicy(chosen) as PolicyChoice),
-        ...{ meant: v.meant as boolean, unchanged: v.unchanged as boolean },
+        ...{ meant: v.meant as boolean, unchanged: v.unchanged as boolean, partial: v.partial as boolean },
       };
       return route.encodeGetRouteResponse(content).frame.subarray(8);
     },
@@ -310,7 +312,7 @@ const CASES: readonly Case[] = [
       const { name, parameters } = read.policy;
       const chosen = { name, parameters: Object.entries(parameters).map(([key, value]) => ({ key, value })) };
       const ids = { modid: read.modid, cmdid: read.cmdid, revision: BigInt(read.revision) };
-      const flags = { meant: read.meant, unchanged: read.unchanged };
+      const flags = { meant: read.meant, unchanged: read.unchanged, partial: read.partial };
       return { ...ids, ...flags, host: hosts, policy: name === "" ? undefined : chosen };
     },
   },
@@ -559,6 +561,7 @@ describe("the wire's odd corners", () => {
       badPolicy: 0,
       meant: false,
       unchanged: false,
+      partial: false,
     });
   });
 
@@ -637,6 +640,7 @@ describe("a route whose hosts do not fit", () => {
       const got = readHosts(frame);
       expect(got.length).toBe(encodedHosts);
       expect(got[0]).toEqual(hosts[start % hosts.length]!);
+      expect(route.decodeGetRouteResponse(frame, 8, frame.length)?.partial).toBe(true);
       for (const { port: p } of got) seen.add(p);
       start += encodedHosts;
       if (++answers > 10) throw new Error(`${seen.size} hosts seen after 10 answers`);
