@@ -181,6 +181,8 @@ export class LeaseRenewals {
     // Others that are about to come in this turn of the loop go along.
     await Promise.resolve();
     do {
+      // Nobody is kept waiting by what failed before.
+      if (this.#owed.size === 0) this.#failingSinceMs = undefined;
       const due = this.#due();
       if (due.length === 0) return;
       this.#startedAtMs = this.#options.clock.nowMs();

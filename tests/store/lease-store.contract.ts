@@ -1,7 +1,7 @@
 // What every lease store does, whatever the database. Run by sqlite.test.ts and mariadb.external.ts.
 import { afterEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { type Host, makeHost, normalizeHosts } from "../../src/core/assignment.ts";
+import { type Host, normalizeHosts } from "../../src/core/assignment.ts";
 import type { Lease } from "../../src/core/lease.ts";
 import { NO_CHOICE } from "../../src/core/policies.ts";
 import { nextRevision, planChange, type RouteChange } from "../../src/core/route-change.ts";
