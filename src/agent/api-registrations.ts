@@ -5,6 +5,7 @@
 // by itself.
 import { createRoute, z } from "@hono/zod-openapi";
 import { formatIp } from "../core/endpoint.ts";
+import { MAX_LEASE_ID_LENGTH, MAX_TTL_MS, MIN_TTL_MS } from "../core/lease.ts";
 import type { HttpApp } from "../platform/http-app.ts";
 import { jsonBody, jsonContent, problemResponses } from "../platform/http-json.ts";
 import { ProblemError } from "../platform/http-problem.ts";
@@ -34,12 +35,12 @@ const PUT_WAIT_MS = 3000;
 const DELETE_MARGIN_MS = 2000;
 const MAX_PAGE = 1000;
 
-const REGISTRATION_ID = /^[\x21-\x7e]{1,255}$/;
+const REGISTRATION_ID = new RegExp(`^[\\x21-\\x7e]{1,${MAX_LEASE_ID_LENGTH}}$`);
 
 const idPath = z.object({
   id: z
     .string()
-    .regex(REGISTRATION_ID, "expected 1 to 255 printable ASCII characters without spaces")
+    .regex(REGISTRATION_ID, `expected 1 to ${MAX_LEASE_ID_LENGTH} printable ASCII characters without spaces`)
     .openapi({ example: "payments@web-1" }),
 });
 
@@ -65,9 +66,9 @@ const registrationIn = z
     weight: weightField.optional(),
     zone: zoneField.optional(),
     ttlSeconds: z
-      .int()
-      .min(1)
-      .max(86_400)
+      .number()
+      .min(MIN_TTL_MS / 1000)
+      .max(MAX_TTL_MS / 1000)
       .openapi({ description: "After so long without a sign of life from agent and service, the host leaves" }),
     check: check.optional(),
     intervalSeconds: z.number().min(0.1).max(3600).optional().openapi({ description: "Between checks. Default 5" }),
@@ -93,7 +94,7 @@ const registrationOut = z
     port: portField,
     weight: z.int().optional(),
     zone: z.string().optional(),
-    ttlSeconds: z.int(),
+    ttlSeconds: z.number(),
     check: check.optional(),
     intervalSeconds: z.number().optional(),
     timeoutSeconds: z.number().optional(),
@@ -140,7 +141,7 @@ const heartbeat = createRoute({
   responses: {
     200: {
       description: "Send the next one well within this time",
-      ...jsonContent(z.object({ ttlSeconds: z.int() }).openapi("Heartbeat")),
+      ...jsonContent(z.object({ ttlSeconds: z.number() }).openapi("Heartbeat")),
     },
     ...problemResponses(400, 404),
   },
@@ -167,7 +168,7 @@ const list = createRoute({
       modid: idParam.optional(),
       cmdid: idParam.optional(),
       limit: intParam(1, MAX_PAGE).optional(),
-      after: z.string().max(255).optional(),
+      after: z.string().max(MAX_LEASE_ID_LENGTH).optional(),
     }),
   },
   responses: {

@@ -22,6 +22,8 @@ interface Planned {
   service: CheckedService;
   dueMs: number;
   running: boolean;
+  /** Due, and counted as one that found no room. */
+  delayed: boolean;
 }
 
 const MAX_RUNNING = 512;
@@ -50,7 +52,15 @@ export class HealthCheckRounds {
   set(id: string, service: CheckedService, spread = false): void {
     const { nowMs, random } = this.#options;
     const dueMs = nowMs() + (spread ? service.intervalMs * random() : 0);
-    this.#planned.set(id, { service, dueMs, running: false });
+    this.#planned.set(id, { service, dueMs, running: false, delayed: false });
+  }
+
+  /** The one check that is asked for now, if it is due and there is room. */
+  start(id: string): void {
+    const planned = this.#planned.get(id);
+    const nowMs = this.#options.nowMs();
+    if (planned !== undefined && !planned.running && planned.dueMs <= nowMs && this.#room() > 0)
+      void this.#run(id, planned, nowMs);
   }
 
   delete(id: string): void {
@@ -63,18 +73,24 @@ export class HealthCheckRounds {
     const due: [string, Planned][] = [];
     for (const entry of this.#planned) if (!entry[1].running && entry[1].dueMs <= nowMs) due.push(entry);
     if (due.length === 0) return;
-    const room = (this.#options.maxRunning ?? MAX_RUNNING) - this.#running;
-    if (due.length > room) {
-      due.sort(([, a], [, b]) => a.dueMs - b.dueMs);
-      this.counts.delayed += due.length - Math.max(0, room);
+    const room = Math.max(0, this.#room());
+    if (due.length > room) due.sort(([, a], [, b]) => a.dueMs - b.dueMs);
+    for (const [id, planned] of due.slice(0, room)) void this.#run(id, planned, nowMs);
+    for (const [, planned] of due.slice(room)) {
+      if (!planned.delayed) this.counts.delayed++;
+      planned.delayed = true;
     }
-    for (const [id, planned] of due.slice(0, Math.max(0, room))) void this.#run(id, planned, nowMs);
+  }
+
+  #room(): number {
+    return (this.#options.maxRunning ?? MAX_RUNNING) - this.#running;
   }
 
   async #run(id: string, planned: Planned, startedMs: number): Promise<void> {
     const { check, onResult, nowMs, random } = this.#options;
     const { service } = planned;
     planned.running = true;
+    planned.delayed = false;
     this.#running++;
     let result: HealthResult;
     try {

@@ -160,7 +160,7 @@ export class RegistrationKeeper {
     entry.putWaiter = { spec, settle: resolve };
     this.#touch();
     this.#pursue(id, entry);
-    this.rounds.tick();
+    this.rounds.start(id);
     const outcome = await within(promise, waitMs, () => this.#kept(entry));
     if (outcome.outcome === "refused" && this.#entries.get(id) === entry && entry.registration.spec === spec) {
       // What was refused is not kept trying behind its caller's back; what was there before goes on.

@@ -60,6 +60,8 @@ export interface KeptRegistration {
 }
 
 const RETRY: BackoffLimits = { baseMs: 200, maxMs: 2000 };
+/** Chance may say "at once", again and again; an answer of "nobody there" can be as quick. */
+const MIN_RETRY_MS = 20;
 /** Permission may be given later, by people. */
 const REFUSED_RETRY_MS = 30_000;
 
@@ -253,7 +255,7 @@ export class Registration {
         break;
       case "away":
         this.#lastError = answer.reason;
-        this.#retryAtMs = nowMs + backoffDelay(this.#attempts++, RETRY, random01);
+        this.#retryAtMs = nowMs + Math.max(MIN_RETRY_MS, backoffDelay(this.#attempts++, RETRY, random01));
     }
   }
 
