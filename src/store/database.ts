@@ -18,6 +18,14 @@ export interface Database {
   close(): Promise<void>;
 }
 
+/** Hosts as host:port. */
+export interface NodeMove {
+  readonly from: string;
+  readonly to: string;
+  /** Why the one before was left. */
+  readonly reason: string;
+}
+
 export interface DatabaseOptions {
   /** MySQL: connections in all. More serve more requests at once and cost the server memory. Default 8. */
   readonly connections?: number;
@@ -29,6 +37,8 @@ export interface DatabaseOptions {
   readonly scanTimeoutMs?: number;
   /** MySQL: PEM of the CAs that the server's certificate must be signed by. Absent: connections are not encrypted. */
   readonly tlsCa?: string | undefined;
+  /** MySQL: the process works with another of the URL's hosts than before. */
+  readonly onMove?: ((move: NodeMove) => void) | undefined;
   /** The wall clock in milliseconds, for when an agent was last heard of. */
   readonly now?: () => number;
 }

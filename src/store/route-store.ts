@@ -128,8 +128,9 @@ export interface RouteStore {
   head(): Promise<Head>;
   readSince(revision: number): Promise<RouteDelta>;
   /**
-   * Runs `work` under the write lock and commits when it resolves; rolls back and rethrows when it throws. A deadlock
-   * or lock time-out repeats the whole of it, so `work` must be repeatable.
+   * Runs `work` under the write lock and commits when it resolves; rolls back and rethrows when it throws. A deadlock,
+   * a lock time-out or a node that failed repeats the whole of it, so `work` must be repeatable: also after it was
+   * committed, unless it appended, in which case a commit that went unanswered is found again by what was appended.
    * @throws StoreUnavailable when the database cannot be reached or does not answer in time; when that happened at the
    *   commit, the change may have been made all the same
    */

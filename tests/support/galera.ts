@@ -5,7 +5,7 @@
 // Two things the packages do for a node under systemd are done here by hand. A node that was killed does not know where
 // it stopped; asked with --wsrep-recover, it finds out, and then takes only what it missed instead of all. And where all
 // nodes are down, the one that went last bootstraps again.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Connection, createConnection } from "mysql2/promise";
@@ -18,6 +18,17 @@ const STOP_TIMEOUT_MS = 30_000;
 /** A joiner may find its turn taken (one donor serves one joiner) or lose a race as it starts; then it is started again. */
 const START_ATTEMPTS = 4;
 const PROVIDERS = ["/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so"];
+
+/** Three nodes' files with room to grow. */
+const NEEDED_BYTES = 2 * 1024 ** 3;
+
+/** In memory where there is room, because a test's tables are made anew each time, on three nodes. */
+function folderForData(): string {
+  const memory = "/dev/shm";
+  if (!existsSync(memory)) return tmpdir();
+  const { bavail, bsize } = statfsSync(memory);
+  return bavail * bsize >= NEEDED_BYTES ? memory : tmpdir();
+}
 
 export interface GaleraOptions {
   /** More of wsrep_provider_options, as "name=value;name=value". Default: Galera's own defaults. */
@@ -72,6 +83,7 @@ export class GaleraNode {
       this.#config,
       `[mysqld]
 datadir=${join(this.#home, "data")}
+tmpdir=${this.#home}
 ${IS_ROOT ? "user=mysql" : ""}
 port=${this.port}
 bind-address=127.0.0.1
@@ -135,6 +147,7 @@ wsrep-provider-options=gmcast.listen_addr=tcp://${group(index)};ist.recv_addr=12
       program("mariadb-install-db"),
       "--no-defaults",
       `--datadir=${data}`,
+      `--tmpdir=${this.#home}`,
       ...(IS_ROOT ? ["--user=root"] : []),
       "--auth-root-authentication-method=normal",
       "--skip-test-db",
@@ -264,7 +277,7 @@ export interface Galera {
 
 /** Starts a cluster. Its processes are killed, and its data removed, when this process ends. */
 export async function startGalera(options: GaleraOptions = {}): Promise<Galera> {
-  const home = mkdtempSync(join(tmpdir(), "lars-galera-"));
+  const home = mkdtempSync(join(folderForData(), "lars-galera-"));
   // However this process ends, its standard input closes: the watchdog then kills what the files name.
   const watchdog = Bun.spawn(
     [

@@ -9,6 +9,7 @@
 // connections are cut. Better nodes are asked now and then, on the occasion of a caller, so that a process that does
 // nothing does not do this either.
 import type { Connection, SslOptions } from "mysql2/promise";
+import type { NodeMove } from "../database.ts";
 import type { MysqlTarget } from "../database-url.ts";
 import { StoreUnavailable } from "../route-store.ts";
 import { isAnswer, saysNodeRefuses } from "./failure.ts";
@@ -33,17 +34,10 @@ export interface PoolOptions {
   readonly connections: number;
   readonly connectTimeoutMs: number;
   readonly queryTimeoutMs: number;
-  /** The process works with another node than before; as host:port. */
   readonly onMove?: ((move: NodeMove) => void) | undefined;
   readonly probeMs?: number;
   readonly steadyMs?: number;
   readonly suspectMs?: number;
-}
-
-export interface NodeMove {
-  readonly from: string;
-  readonly to: string;
-  readonly reason: string;
 }
 
 interface Waiter {

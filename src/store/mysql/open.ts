@@ -13,6 +13,7 @@ export async function openMysql(target: MysqlTarget, options: DatabaseOptions = 
     connections: options.connections ?? 8,
     connectTimeoutMs: options.connectTimeoutMs ?? 2_000,
     queryTimeoutMs: options.queryTimeoutMs ?? 5_000,
+    onMove: options.onMove,
     scanTimeoutMs: options.scanTimeoutMs ?? 60_000,
     tlsCa: options.tlsCa,
   });

@@ -94,19 +94,17 @@ function* itemRows(change: CommittedChange): IterableIterator<[number, number, s
   }
 }
 
+type EntryRow = [revision: number, atMs: number, who: string, action: string, requestId: string];
+
 /** `who` and `requestId` are cut to 255 characters. */
+function entryRow({ revision, atMs, who, action, requestId }: CommittedChange): EntryRow {
+  return [revision, Math.floor(atMs), who.slice(0, MAX_TEXT), action, requestId.slice(0, MAX_TEXT)];
+}
+
+const ENTRY_COLUMNS = "revision, at_ms, who, action, request_id";
+
 export async function appendToLog(session: SqlSession, changes: readonly CommittedChange[]): Promise<void> {
-  await insertRows(
-    session,
-    "INSERT INTO lars_change (revision, at_ms, who, action, request_id)",
-    changes.map(({ revision, atMs, who, action, requestId }) => [
-      revision,
-      Math.floor(atMs),
-      who.slice(0, MAX_TEXT),
-      action,
-      requestId.slice(0, MAX_TEXT),
-    ]),
-  );
+  await insertRows(session, `INSERT INTO lars_change (${ENTRY_COLUMNS})`, changes.map(entryRow));
   await insertRows(session, "INSERT INTO lars_change_item (revision, position, detail)", allItemRows(changes));
 }
 
@@ -114,10 +112,37 @@ function* allItemRows(changes: readonly CommittedChange[]): IterableIterator<[nu
   for (const change of changes) yield* itemRows(change);
 }
 
+/**
+ * Whether `changes`, which followed revision `after`, are in the log word for word, and nothing between them. Then the
+ * tables are as they would leave them, whoever wrote them.
+ */
+export async function isInLog(
+  session: SqlSession,
+  after: number,
+  changes: readonly CommittedChange[],
+): Promise<boolean> {
+  const last = changes.at(-1);
+  if (last === undefined) return false;
+  const between = "WHERE revision > ? AND revision <= ? ORDER BY revision";
+  const bounds = [after, last.revision];
+  const entries = await session.rows<EntryRow>(`SELECT ${ENTRY_COLUMNS} FROM lars_change ${between}`, bounds);
+  if (JSON.stringify(entries) !== JSON.stringify(changes.map(entryRow))) return false;
+  const items = await session.rows<[number, number, string]>(
+    `SELECT revision, position, detail FROM lars_change_item ${between}, position`,
+    bounds,
+  );
+  let i = 0;
+  for (const [revision, position, detail] of allItemRows(changes)) {
+    const item = items[i++];
+    if (item?.[0] !== revision || item[1] !== position || item[2] !== detail) return false;
+  }
+  return i === items.length;
+}
+
 /** Entries with a revision above `after`, in its order. */
 export async function readLog(session: SqlSession, after: number, limit: number): Promise<readonly ChangeLogEntry[]> {
   const rows = await session.rows<[number, number, string, string, string]>(
-    `SELECT revision, at_ms, who, action, request_id FROM lars_change WHERE revision > ? ORDER BY revision LIMIT ${Math.max(0, Math.floor(limit))}`,
+    `SELECT ${ENTRY_COLUMNS} FROM lars_change WHERE revision > ? ORDER BY revision LIMIT ${Math.max(0, Math.floor(limit))}`,
     [after],
   );
   const items = new Map<number, ChangeLogItem[]>(rows.map(([revision]) => [revision, []]));

@@ -36,13 +36,17 @@ export class SqlRouteStore implements RouteStore {
     return this.#database.snapshot((session) => readDelta(session, revision));
   }
 
-  write<T>(work: (tx: RouteTransaction) => Promise<T>): Promise<T> {
-    return this.#database.transaction(async (session) => {
-      const tx = await SqlRouteTransaction.begin(session, this.#database.dialect);
-      const result = await work(tx);
-      await tx.finish();
-      return result;
-    });
+  async write<T>(work: (tx: RouteTransaction) => Promise<T>): Promise<T> {
+    const { result } = await this.#database.transaction(
+      async (session) => {
+        const tx = await SqlRouteTransaction.begin(session, this.#database.dialect);
+        const result = await work(tx);
+        await tx.finish();
+        return { result, written: tx.written };
+      },
+      (session, { written }) => SqlRouteTransaction.wasMade(session, written),
+    );
+    return result;
   }
 
   findForeign(): Promise<Foreign> {

@@ -12,7 +12,7 @@ import type { ModuleKey } from "../../core/module-key.ts";
 import type { LeaseTransaction } from "../lease-store.ts";
 import type { CommittedChange, Foreign, RouteDelta, RouteTransaction } from "../route-store.ts";
 import { canGather, netChange } from "./change-batch.ts";
-import { appendToLog } from "./change-log.ts";
+import { appendToLog, isInLog } from "./change-log.ts";
 import { findForeign } from "./foreign-scan.ts";
 import { foreignRowsAt, leasesAt, leasesById, writeLeases } from "./lease-rows.ts";
 import { readDelta } from "./route-rows.ts";
@@ -37,6 +37,12 @@ export function nextRouteVersion(now: bigint, revision: number): bigint {
   return now < MAX_ROUTE_VERSION ? now + 1n : ours;
 }
 
+/** Changes in the order of their revisions, and the revision before them. */
+export interface Written {
+  readonly after: number;
+  readonly changes: CommittedChange[];
+}
+
 export class SqlRouteTransaction implements RouteTransaction {
   readonly #session: SqlSession;
   readonly #dialect: SqlDialect;
@@ -48,6 +54,7 @@ export class SqlRouteTransaction implements RouteTransaction {
   #settled = false;
   #changeRows = 0;
   #gathered: CommittedChange[] = [];
+  readonly #written: Written;
   readonly leases: LeaseTransaction = {
     clockMs: () => this.#leaseClock(),
     byId: (ids) => leasesById(this.#session, ids, this.#dialect.forUpdate),
@@ -67,6 +74,7 @@ export class SqlRouteTransaction implements RouteTransaction {
     this.#session = session;
     this.#dialect = dialect;
     this.#revision = revision;
+    this.#written = { after: revision, changes: [] };
     this.#routeVersion = routeVersion;
     this.#routeChangeId = routeChangeId;
     this.foreignMoved = foreignMoved;
@@ -110,6 +118,7 @@ export class SqlRouteTransaction implements RouteTransaction {
     }
     this.#revision = change.revision;
     this.#appended = true;
+    this.#written.changes.push(change);
     const gathers = canGather(change);
     if (!gathers) await this.#flush();
     this.#gathered.push(change);
@@ -144,6 +153,20 @@ export class SqlRouteTransaction implements RouteTransaction {
 
   #writeLeases(put: readonly Lease[], removed: readonly string[]): Promise<void> {
     return writeLeases(this.#session, this.#dialect, put, removed);
+  }
+
+  /** What this transaction adds to the log. */
+  get written(): Written {
+    return this.#written;
+  }
+
+  /**
+   * Whether a transaction that wrote `written` was committed. Takes the lock, which that one held until its end, and
+   * moves its row: what still waits at another node of a cluster to be committed is refused there once this one is.
+   */
+  static async wasMade(session: SqlSession, { after, changes }: Written): Promise<boolean> {
+    await session.run("UPDATE lars_state SET scanned_at_ms = scanned_at_ms + 1 WHERE id = 1");
+    return isInLog(session, after, changes);
   }
 
   async settleForeign(): Promise<void> {
