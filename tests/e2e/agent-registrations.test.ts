@@ -46,7 +46,10 @@ async function makeService(): Promise<Service> {
   return service;
 }
 
-async function at(process: LarsProcess, method: string, path: string, body?: unknown): Promise<[number, any]> {
+// biome-ignore lint/suspicious/noExplicitAny: what an answer holds is what the tests look at
+type Json = any;
+
+async function at(process: LarsProcess, method: string, path: string, body?: unknown): Promise<[number, Json]> {
   const response = await fetch(`${process.url}${path}`, {
     method,
     ...(body === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) }),
@@ -54,7 +57,7 @@ async function at(process: LarsProcess, method: string, path: string, body?: unk
   return [response.status, await response.json()];
 }
 
-function register(id: string, module: string, { port }: Service, more: object = CHECK): Promise<[number, any]> {
+function register(id: string, module: string, { port }: Service, more: object = CHECK): Promise<[number, Json]> {
   const [modid, cmdid] = module.split("/").map(Number);
   return at(agent, "PUT", `/v1/registrations/${id}`, {
     ...{ modid, cmdid, ip: "127.0.0.1", port, ttlSeconds: TTL_SECONDS },
@@ -224,7 +227,7 @@ test("what the agent's token may not register is refused with the dns service's 
     expect((await at(limited, "PUT", "/v1/registrations/e", { ...body, modid: 4 }))[0]).toBe(200);
     const [status, problem] = await at(limited, "PUT", "/v1/registrations/f", { ...body, modid: 5 });
     expect([status, problem.detail]).toEqual([403, expect.stringContaining("5.1")]);
-    expect((await at(limited, "GET", "/v1/registrations"))[1].registrations.map(({ id }: any) => id)).toEqual(["e"]);
+    expect((await at(limited, "GET", "/v1/registrations"))[1].registrations.map(({ id }: Json) => id)).toEqual(["e"]);
     // on_stop = "keep": its end is not the services' end, and their leases go on.
     expect(await limited.stop()).toBe(0);
     expect(await route("4/1")).toEqual([`${service.port} up`]);
