@@ -50,6 +50,7 @@ function summary(): CallerSummary {
     picks: [...caller.retcodes.values()].reduce((sum, count) => sum + count, caller.timeouts),
     failed: caller.failures,
     slowestMs: caller.slowestMs,
+    outcomes: { "no answer": caller.timeouts, ...Object.fromEntries(caller.retcodes) },
     firstFailureMs: failuresMs[0],
     lastFailureMs: failuresMs.at(-1),
     calls: Object.fromEntries([...caller.calls].map(([key, { succ, err }]) => [key, succ + err])),

@@ -17,6 +17,8 @@ export interface CallerSummary {
   /** No answer within a second, or one without a host. */
   readonly failed: number;
   readonly slowestMs: number;
+  /** How many picks came to what: "no answer", or a retcode (0 is a host). */
+  readonly outcomes: Readonly<Record<string, number>>;
   /** On the clock of performance.timeOrigin + performance.now(). */
   readonly firstFailureMs: number | undefined;
   readonly lastFailureMs: number | undefined;

@@ -42,7 +42,7 @@ describe.skipIf(noDisk !== undefined)(`a full disk${unless(noDisk)}`, () => {
     await scene?.stop();
     await disk?.unmount();
     await agentDisk?.unmount();
-  });
+  }, 60_000);
 
   test("of SQLite: writes are refused while it is full, no pick fails, nothing acknowledged is lost", async () => {
     let refused = 0;
@@ -132,7 +132,7 @@ describe.skipIf(noClock !== undefined)(`a clock that is set${unless(noClock)}`, 
 
   afterAll(async () => {
     await scene?.stop();
-  });
+  }, 60_000);
 
   /** The clock that dns tells in its change log is the one that was set. */
   async function expectOffBy(seconds: number): Promise<void> {

@@ -131,6 +131,7 @@ export class FaultScene {
           : [{ name: "agent", sightings }],
       });
       expect(wrong).toEqual([]);
+      if (summary.failed > 0) process.stdout.write(`  picks came to ${JSON.stringify(summary.outcomes)}\n`);
       const reported = Object.values(summary.calls).reduce((sum, count) => sum + count, 0);
       const stored = await this.#storedSince(before, summary.calls, fault.restartsAgent === true);
       const acknowledged = writer.writes.filter(({ outcome }) => outcome.kind === "acknowledged");

@@ -38,7 +38,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await lars?.stop();
   await mariadb?.remove();
-});
+}, 60_000);
 
 /** After a write was acknowledged, any instance that is told its revision shows it: reads that did not. */
 class ReadYourWrites {

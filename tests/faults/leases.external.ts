@@ -23,7 +23,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await lars?.stop();
   await mariadb?.remove();
-});
+}, 60_000);
 
 /** Follows the change log and notes when each host left by expiry. */
 class ExpiryWatch {

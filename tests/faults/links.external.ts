@@ -43,7 +43,7 @@ describe.skipIf(refused !== undefined)(`links${unless(refused)}`, () => {
     await scene?.stop();
     await mariadb?.remove();
     await network?.close();
-  });
+  }, 60_000);
 
   async function usedDns(): Promise<Machine> {
     return at(`dns-${scene.lars.dns.indexOf(await scene.usedDns())}`);

@@ -24,7 +24,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await scene?.stop();
   await mariadb?.remove();
-});
+}, 60_000);
 
 function killed(name: string, of: () => Promise<LarsProcess> | LarsProcess): Fault {
   let victim: LarsProcess;

@@ -51,7 +51,7 @@ describe.skipIf(refused !== undefined)(`zones${unless(refused)}`, () => {
     await scene?.stop();
     await mariadb?.remove();
     await network?.close();
-  });
+  }, 60_000);
 
   async function harmless(fault: Fault): Promise<void> {
     const row = await scene.run(fault);
