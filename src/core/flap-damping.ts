@@ -42,6 +42,10 @@ interface Watched {
   leftOut: number;
 }
 
+function isLeasedAndUp(host: Host | undefined): boolean {
+  return host?.leased === true && host.state === "up";
+}
+
 function hasLeased(route: RouteRecord): boolean {
   return route.hosts.some(({ leased }) => leased === true);
 }
@@ -92,11 +96,11 @@ export class FlapDamping {
     this.#noteReturns(watched, route, nowMs);
     watched.route = route;
     this.#show(watched, nowMs);
-    const isSame =
+    const spares =
+      leftOutBefore + watched.leftOut > 0 &&
       sameHosts(shownBefore, watched.shown) &&
       sameChoice(before.policy, route.policy) &&
       before.vanishedFrom === route.vanishedFrom;
-    const spares = isSame && leftOutBefore + watched.leftOut > 0;
     if (watched.flaps.size === 0 && !hasLeased(route)) this.#watched.delete(modid, cmdid);
     return !spares;
   }
@@ -132,28 +136,41 @@ export class FlapDamping {
     return released;
   }
 
-  #noteReturns({ flaps, route: before }: Watched, now: RouteRecord, nowMs: number): void {
-    const leased = (route: RouteRecord) =>
-      new Set(pickable(route).flatMap((host) => (host.leased === true ? [hostKey(host)] : [])));
-    const were = leased(before);
-    const are = leased(now);
-    for (const key of are) {
-      const flap = were.has(key) ? undefined : flaps.get(key);
-      // One that was never seen leaving did not come back: it came.
-      if (flap === undefined) continue;
-      flap.lastMs = nowMs;
-      flap.backAtMs.push(nowMs);
-      if (flap.backAtMs.length > this.#limits.times) flap.backAtMs.shift();
-    }
-    for (const key of were) {
-      if (are.has(key)) continue;
-      const flap = flaps.get(key);
-      if (flap !== undefined) flap.lastMs = nowMs;
-      else if (this.#remembered < MAX_HOSTS) {
-        this.#remembered++;
-        flaps.set(key, { backAtMs: [], lastMs: nowMs });
+  /** Walks both sorted lists side by side: a change of one host of a thousand is found without making anything. */
+  #noteReturns({ flaps, route: { hosts: before } }: Watched, { hosts: now }: RouteRecord, nowMs: number): void {
+    for (let i = 0, j = 0; i < before.length || j < now.length; ) {
+      const [was, is] = [before[i], now[j]];
+      if (was === is) {
+        i++;
+        j++;
+        continue;
       }
+      const order = was === undefined ? 1 : is === undefined ? -1 : hostKey(was) - hostKey(is);
+      if (order <= 0) i++;
+      if (order >= 0) j++;
+      const wasThere = order <= 0 && isLeasedAndUp(was);
+      const isThere = order >= 0 && isLeasedAndUp(is);
+      if (wasThere && !isThere) this.#left(flaps, hostKey(was!), nowMs);
+      else if (isThere && !wasThere) this.#came(flaps, hostKey(is!), nowMs);
     }
+  }
+
+  #left(flaps: Map<number, Flap>, key: number, nowMs: number): void {
+    const flap = flaps.get(key);
+    if (flap !== undefined) flap.lastMs = nowMs;
+    else if (this.#remembered < MAX_HOSTS) {
+      this.#remembered++;
+      flaps.set(key, { backAtMs: [], lastMs: nowMs });
+    }
+  }
+
+  #came(flaps: Map<number, Flap>, key: number, nowMs: number): void {
+    const flap = flaps.get(key);
+    // One that was never seen leaving did not come back: it came.
+    if (flap === undefined) return;
+    flap.lastMs = nowMs;
+    flap.backAtMs.push(nowMs);
+    if (flap.backAtMs.length > this.#limits.times) flap.backAtMs.shift();
   }
 
   #isLeftOut(flap: Flap | undefined, nowMs: number): boolean {
