@@ -2,11 +2,13 @@
 // restarted registers at once), and a statement is a round trip under the lock that all writers stand in line for. So a
 // transaction gathers its changes and writes what they come to: for every host the last thing that was said of it, for
 // every route its last state; the log gets every change by itself, as always.
+import type { Host } from "../../core/assignment.ts";
 import { placeKey } from "../../core/lease.ts";
 import { type ModuleKey, ModuleMap } from "../../core/module-key.ts";
 import type { RouteEdit } from "../../core/route-change.ts";
 import type { CommittedChange } from "../route-store.ts";
-import type { HostOfModule } from "./route-write.ts";
+
+export type HostOfModule = ModuleKey & Host;
 
 /** Changes with more hosts than this are written by themselves: an import is long enough for good statements. */
 const MAX_HOSTS = 1_000;

@@ -1,17 +1,14 @@
 // Puts a committed change into the route tables: ours always, the original's unless the change was found there. Only
 // what differs is written, in as few statements as there are kinds of difference, so that one host of a module with a
 // thousand costs one row and an import of a million costs a thousand statements.
-import type { Host } from "../../core/assignment.ts";
 import type { Endpoint } from "../../core/endpoint.ts";
 import type { ModuleKey } from "../../core/module-key.ts";
 import type { NameEdit, NameScope } from "../../core/route-change.ts";
-import type { HostWrites, NetChange } from "./change-batch.ts";
+import type { HostOfModule, HostWrites, NetChange } from "./change-batch.ts";
 import { chunks, insertRows } from "./insert-rows.ts";
 import { endpointCondition, MAX_TERMS } from "./module-condition.ts";
 import { policyColumns } from "./policy-column.ts";
 import type { SqlDialect, SqlSession, SqlValue } from "./sql-database.ts";
-
-export type HostOfModule = ModuleKey & Host;
 
 function hostValues({ modid, cmdid, ip, port, weight, zone, state }: HostOfModule): SqlValue[] {
   return [modid >>> 0, cmdid >>> 0, ip >>> 0, port, weight, zone, state];
