@@ -24,8 +24,8 @@ export interface FaultRow {
 export const FULL_LENGTH = (process.env.LARS_FAULT_SECONDS ?? "") !== "";
 
 /** A test that says little that a shorter one beside it does not: not defined in `bun run test:all`, which has minutes. */
-export function fullLengthOnly(title: string, body: () => Promise<void>): void {
-  if (FULL_LENGTH) test(title, body, 300_000);
+export function fullLengthOnly(title: string, body: () => Promise<void>, timeoutMs = 300_000): void {
+  if (FULL_LENGTH) test(title, body, timeoutMs);
 }
 
 /** How long faults last: short in `bun run test:all`, LARS_FAULT_SECONDS otherwise. */

@@ -7,8 +7,8 @@ import { readExpiries } from "./expiries.ts";
 import { FULL_LENGTH, keepRow } from "./fault-table.ts";
 import { type Holder, LeaseHolders } from "./lease-holders.ts";
 
-const COUNT = FULL_LENGTH ? 10_000 : 1500;
-const TTL_SECONDS = FULL_LENGTH ? 15 : 5;
+const COUNT = FULL_LENGTH ? 10_000 : 1000;
+const TTL_SECONDS = FULL_LENGTH ? 15 : 3;
 /** Beyond its time to live, from the heartbeat that was acknowledged last. */
 const MAX_LATE_SECONDS = 2;
 

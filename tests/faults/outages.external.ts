@@ -9,7 +9,7 @@ import { type Mariadb, startMariadb } from "../support/mariadb.ts";
 import { SteadyCaller } from "../support/steady-caller.ts";
 import { holdMs, keepRow } from "./fault-table.ts";
 
-const OUTAGE_MS = holdMs(2000);
+const OUTAGE_MS = holdMs(1000);
 const MODULES: readonly ModuleKey[] = Array.from({ length: 30 }, (_, i) => ({
   modid: 1 + (i % 10),
   cmdid: 1 + Math.floor(i / 10),

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type LarsProcess, startLars } from "../support/lars-processes.ts";
 import { type Mariadb, startMariadb } from "../support/mariadb.ts";
 import { type Fault, FaultScene, LEASES } from "./fault-scene.ts";
-import { holdMs, keepFaultRow } from "./fault-table.ts";
+import { fullLengthOnly, holdMs, keepFaultRow } from "./fault-table.ts";
 
 const KILLED_MS = holdMs(1000);
 /** Longer than it takes to notice that a server is silent. */
@@ -78,7 +78,7 @@ test("the dns instance an agent uses, stopped: no pick fails, and the agent leav
   );
 }, 120_000);
 
-test("every dns instance killed: no pick fails", async () => {
+fullLengthOnly("every dns instance killed: no pick fails", async () => {
   await harmless({
     name: "dns, all: SIGKILL",
     holdMs: KILLED_MS,
@@ -89,15 +89,15 @@ test("every dns instance killed: no pick fails", async () => {
       for (const dns of scene.lars.dns) dns.launch();
     },
   });
-}, 120_000);
+});
 
 test("the report instance an agent uses, killed: no call is lost or doubled", async () => {
   await harmless(killed("report, the one the agent uses", () => scene.usedReport()));
 }, 120_000);
 
-test("the report instance an agent uses, stopped: no call is lost or doubled", async () => {
+fullLengthOnly("the report instance an agent uses, stopped: no call is lost or doubled", async () => {
   await harmless(stopped("report, the one the agent uses", () => scene.usedReport()));
-}, 120_000);
+});
 
 test("MariaDB killed: no pick fails, no acknowledged write and no call is lost", async () => {
   await harmless({
@@ -127,11 +127,11 @@ test("the agent killed: picks fail until it is started again, and then none does
   expect(row.stored).toBeLessThanOrEqual(row.reported);
 }, 120_000);
 
-test("the agent stopped: picks fail until it goes on, no call it was told of is lost", async () => {
+fullLengthOnly("the agent stopped: picks fail until it goes on, no call it was told of is lost", async () => {
   const row = await scene.run(stopped("agent", () => scene.lars.agent[0]!));
   keepFaultRow("processes", row);
   expect(row.lost).toBe(0);
   expect(row.leasesKept).toBe(LEASES.count);
   expect(row.failed).toBeGreaterThan(0);
   expect(row.stored).toBe(row.reported);
-}, 120_000);
+});
