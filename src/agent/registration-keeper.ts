@@ -234,7 +234,7 @@ export class RegistrationKeeper {
       entry.registration.pause(graceMs, nowMs());
       this.#pursue(id, entry);
     }
-    const waiting = () => [...this.#entries.values()].filter(({ registration }) => !registration.left).length;
+    const waiting = () => [...this.#entries.values()].filter(({ registration }) => !registration.left(nowMs())).length;
     while (waiting() > 0 && nowMs() < deadlineMs) await Bun.sleep(20);
     if (waiting() > 0) log.warn("registrations were not removed in time; their leases run out", { left: waiting() });
     await this.save();
@@ -297,7 +297,7 @@ export class RegistrationKeeper {
     const call = registration.due(nowMs);
     if (registration.mayHold !== mayHold) this.#touch();
     if (call !== undefined) void this.#make(id, entry, call);
-    else if (registration.left && registration.leaving) this.#remove(id, entry);
+    else if (registration.left(nowMs) && registration.leaving) this.#remove(id, entry);
   }
 
   #noticeStall(nowMs: number): void {

@@ -90,6 +90,8 @@ export class Registration {
   #leaving: { readonly sinceMs: number; readonly graceMs: number; readonly forget: boolean } | undefined;
   /** When "draining" was confirmed. */
   #drainedAtMs: number | undefined;
+  /** When it was removed without having been draining. */
+  #goneAtMs: number | undefined;
   #lastError = "";
   #forgotten = false;
 
@@ -133,9 +135,15 @@ export class Registration {
     return { spec: this.#spec, mayHold: this.#mayHold, draining: this.leaving };
   }
 
-  /** It was to leave, and the dns service holds nothing of it any more. */
-  get left(): boolean {
-    return this.#leaving !== undefined && !this.#mayHold && this.#calling === undefined;
+  /**
+   * It was to leave, the dns service holds nothing of it any more, and it was draining or gone for the grace: no caller
+   * is on its way to it.
+   */
+  left(nowMs: number): boolean {
+    const leaving = this.#leaving;
+    if (leaving === undefined || this.#mayHold || this.#calling !== undefined) return false;
+    const outSinceMs = this.#drainedAtMs ?? this.#goneAtMs;
+    return outSinceMs === undefined || nowMs - outSinceMs >= leaving.graceMs;
   }
 
   state(nowMs: number): RegistrationState {
@@ -166,6 +174,7 @@ export class Registration {
     this.#spec = spec;
     this.#leaving = undefined;
     this.#drainedAtMs = undefined;
+    this.#goneAtMs = undefined;
     this.#refused = false;
     this.#retryAtMs = nowMs;
     this.#attempts = 0;
@@ -248,7 +257,7 @@ export class Registration {
         this.#done(made, nowMs, random01);
         break;
       case "gone":
-        this.#gone(call);
+        this.#gone(call, nowMs);
         break;
       case "refused":
         this.#wasRefused(made, answer, nowMs, random01);
@@ -289,6 +298,7 @@ export class Registration {
     if (this.#health === "up") this.#lastError = "";
     if (call === "deregister") {
       this.#mayHold = false;
+      if (this.#leaving !== undefined) this.#goneAtMs ??= nowMs;
       return;
     }
     if (call === "register") {
@@ -301,7 +311,8 @@ export class Registration {
     this.#renewAtMs = sentAtMs + ((spec.ttlSeconds * 1000) / 3) * (0.8 + 0.2 * random01);
   }
 
-  #gone(call: RegistryCall): void {
+  #gone(call: RegistryCall, nowMs: number): void {
+    if (this.#leaving !== undefined) this.#goneAtMs ??= nowMs;
     this.#confirmed = undefined;
     this.#mayHold = false;
     this.#attempts = 0;

@@ -46,6 +46,8 @@ const MAX_CONCURRENT = 32;
 /** A registration has one call under way, so this is beyond what `registrations.max` allows. */
 const MAX_QUEUED = 20_000;
 const MAX_ANSWER_BYTES = 65_536;
+/** The only instance there is gets so many times the time-out. */
+const ALONE_PATIENCE = 4;
 const ALL_DOWN: BackoffLimits = { baseMs: 100, maxMs: 1000 };
 
 async function lookupIpv4(host: string): Promise<readonly string[]> {
@@ -71,6 +73,8 @@ export class RegistryClient {
   /** The one that answered last, and since when others failed. */
   #current: Target | undefined;
   #failedAtMs = new Map<string, number>();
+  /** Addresses known at the last round. */
+  #targets = 0;
   #running = 0;
   readonly #queue: (() => void)[] = [];
   #allDown = { untilMs: Number.NEGATIVE_INFINITY, attempts: 0, reason: "" };
@@ -158,6 +162,7 @@ export class RegistryClient {
       if (atMs !== undefined) failedAtMs.set(key, atMs);
     }
     this.#failedAtMs = failedAtMs;
+    this.#targets = targets.length;
     const order = new Map(targets.map(({ key }) => [key, failedAtMs.get(key) ?? -this.#options.random()]));
     return targets.sort((a, b) => order.get(a.key)! - order.get(b.key)!);
   }
@@ -184,7 +189,9 @@ export class RegistryClient {
 
   async #try(target: Target, call: RegistryCall, spec: RegistrationSpec): Promise<Attempt> {
     const { method, path, body } = requestOf(call, spec);
-    const { token, timeoutMs, tls: options } = this.#options;
+    const { token, tls: options } = this.#options;
+    // With nobody to turn to instead, to give up sooner would only mean to ask the same again.
+    const timeoutMs = this.#options.timeoutMs() * (this.#targets === 1 ? ALONE_PATIENCE : 1);
     const tls = options?.();
     const secret = token();
     try {
@@ -200,12 +207,12 @@ export class RegistryClient {
         ...(tls === undefined ? {} : { tls: tlsOptions(target, tls) }),
         redirect: "manual",
         proxy: false,
-        signal: AbortSignal.timeout(timeoutMs()),
+        signal: AbortSignal.timeout(timeoutMs),
       });
       return read(call, response.status, await boundedText(response));
     } catch (error) {
       const timedOut = error instanceof Error && error.name === "TimeoutError";
-      return { outcome: "next", reason: timedOut ? `no answer in ${timeoutMs()} ms` : textOf(error) };
+      return { outcome: "next", reason: timedOut ? `no answer in ${timeoutMs} ms` : textOf(error) };
     }
   }
 

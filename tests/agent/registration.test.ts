@@ -209,11 +209,11 @@ describe("leaving", () => {
       ],
       new Registration(specOf({ ttlSeconds: 3 }), 0),
     );
-    expect(registration.left).toBe(true);
+    expect(registration.left(4000)).toBe(true);
   });
 
   test("what was never registered leaves without a call", () => {
-    expect(play([[0, "leave", undefined, undefined, "draining"]]).left).toBe(true);
+    expect(play([[0, "leave", undefined, undefined, "draining"]]).left(0)).toBe(true);
   });
 
   test("when nobody hears of the draining within the grace it is removed, as soon as somebody answers", () => {
@@ -224,7 +224,9 @@ describe("leaving", () => {
       [4, "tick", "deregister", away, "draining"],
       [600, "tick", "deregister", gone, "draining"],
     ]);
-    expect(registration.left).toBe(true);
+    // Nobody was told to stay away before: the grace is for those who picked just now.
+    expect(registration.left(602_999)).toBe(false);
+    expect(registration.left(603_000)).toBe(true);
   });
 
   test("a PUT while it drains takes it back", () => {
@@ -243,7 +245,7 @@ describe("leaving", () => {
       [1, "pause", "drain", done, "draining"],
       [4, "tick", "deregister", done, "draining"],
     ]);
-    expect(registration.left).toBe(true);
+    expect(registration.left(4000)).toBe(true);
     expect(registration.kept).toEqual({ spec: specOf(), mayHold: false, draining: false });
     play(
       [
@@ -267,7 +269,7 @@ describe("leaving", () => {
       ],
       restored,
     );
-    expect(restored.left).toBe(true);
+    expect(restored.left(3000)).toBe(true);
   });
 });
 
@@ -395,7 +397,7 @@ test("whatever happens in whatever order, once all is well dns holds exactly wha
       }
       if (leaving || !endsWell) expect(held).toBeUndefined();
       else expect(held).toEqual({ spec, draining: false });
-      if (leaving) expect(registration.left).toBe(true);
+      if (leaving) expect(registration.left(nowMs)).toBe(true);
     }),
     { numRuns: 2000, seed: 4 },
   );
