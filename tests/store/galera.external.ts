@@ -181,6 +181,7 @@ describe("Galera", () => {
       let stop = false;
       let next = 0;
       let longestMs = 0;
+      const errors: unknown[] = [];
       const writer = async (store: Database) => {
         while (!stop) {
           const startedMs = performance.now();
@@ -189,7 +190,9 @@ describe("Galera", () => {
           longestMs = Math.max(longestMs, performance.now() - startedMs);
         }
       };
-      const writers = Array.from({ length: 8 }, (_, i) => writer(i % 2 === 0 ? a : b));
+      const writers = Array.from({ length: 8 }, (_, i) =>
+        writer(i % 2 === 0 ? a : b).catch((error: unknown) => errors.push(error)),
+      );
       await eventually(() => expect(acknowledged.length).toBeGreaterThan(30));
       await galera.node(0).kill();
       const before = acknowledged.length;
@@ -199,6 +202,7 @@ describe("Galera", () => {
       await eventually(() => expect(moves.filter((to) => to === preferred)).toHaveLength(2), { timeoutMs: 30_000 });
       stop = true;
       await Promise.all(writers);
+      expect(errors).toEqual([]);
       const log = await logOf(judge);
       expectStrictlyIncreasing(log);
       expect([...acknowledged].sort((x, y) => x - y)).toEqual(log);

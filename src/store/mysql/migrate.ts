@@ -9,14 +9,21 @@ const STATEMENT_TIMEOUT_MS = 30 * 60_000;
 /** Table exists, column exists, key name exists, nothing there to drop, a row of that key exists. */
 const DONE_ALREADY = new Set([1050, 1060, 1061, 1091]);
 
+/** A cluster stops whatever stands in the way of a table being altered, also another's altering of it. */
+const INTERRUPTED = 1317;
+
+function errnoOf(error: unknown): number {
+  return (rootError(error) as { errno?: number }).errno ?? 0;
+}
+
 export function migrateMysql(database: MysqlDatabase): Promise<void> {
   return database.dedicated(STATEMENT_TIMEOUT_MS, (session) =>
     runMigrations(session, MYSQL, {
       folder: new URL("../../../drizzle/mysql/", import.meta.url),
       journal:
         "CREATE TABLE IF NOT EXISTS `__drizzle_migrations` (`id` serial PRIMARY KEY, `hash` text NOT NULL, `created_at` bigint)",
-      isDoneAlready: (error) => DONE_ALREADY.has((rootError(error) as { errno?: number }).errno ?? 0),
-      isRepeatable,
+      isDoneAlready: (error) => DONE_ALREADY.has(errnoOf(error)),
+      isRepeatable: (error) => isRepeatable(error) || errnoOf(error) === INTERRUPTED,
     }),
   );
 }

@@ -27,8 +27,11 @@ import {
   toStoreError,
 } from "./failure.ts";
 
-const ATTEMPTS = 8;
-/** Grows by itself with each attempt; jittered, so that those who met do not meet again. In milliseconds. */
+/**
+ * Grows by itself with each attempt; jittered, so that those who met do not meet again. In milliseconds. How long to go on
+ * is a matter of time and not of attempts: while instances move between nodes one after the other, their writers meet
+ * at two nodes, and one of two is refused each time.
+ */
 const BACKOFF_MS = 10;
 const MAX_BACKOFF_MS = 250;
 
@@ -156,8 +159,7 @@ export class MysqlDatabase implements SqlDatabase {
         outcome = { done: false, error, again: open.length > 0 };
       }
       if (outcome.done) return outcome.result;
-      const late = performance.now() >= deadlineMs || (count >= ATTEMPTS && open.length === 0);
-      if (!outcome.again || late) throw toStoreError(outcome.error, this.#where);
+      if (!outcome.again || performance.now() >= deadlineMs) throw toStoreError(outcome.error, this.#where);
       const pause = Math.min(BACKOFF_MS * count, MAX_BACKOFF_MS) * (0.5 + Math.random());
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
@@ -171,7 +173,10 @@ export class MysqlDatabase implements SqlDatabase {
         return work(use);
       });
       if (outcome.done) return outcome;
-      return { ...outcome, again: !wrote() && (outcome.nodeFailed || isRepeatable(outcome.error)) };
+      const { error, onCurrent } = outcome;
+      // A query that takes too long does so wherever it runs, unless it was the node. A write may have waited for a lock.
+      const again = (isNodeFailure(error) && !(isTimeout(error) && onCurrent)) || isRepeatable(error);
+      return { done: false, error, again: again && !wrote() };
     });
   }
 
@@ -195,9 +200,9 @@ export class MysqlDatabase implements SqlDatabase {
       return result;
     });
     if (outcome.done) return outcome;
-    const { error, nodeFailed } = outcome;
+    const { error } = outcome;
     if (committing === undefined || !leavesCommitOpen(error)) {
-      return { done: false, error, again: nodeFailed || isRepeatable(error) };
+      return { done: false, error, again: isNodeFailure(error) || isRepeatable(error) };
     }
     return { done: false, error, again: wasMade !== undefined, ...(wasMade === undefined ? {} : { open: committing }) };
   }
@@ -205,7 +210,7 @@ export class MysqlDatabase implements SqlDatabase {
   /** @throws StoreUnavailable when there is no connection; what the work failed with is in the answer */
   async #use<T>(
     work: (use: Work) => Promise<T>,
-  ): Promise<{ done: true; result: T } | { done: false; error: unknown; nodeFailed: boolean }> {
+  ): Promise<{ done: true; result: T } | { done: false; error: unknown; onCurrent: boolean }> {
     const connection = await this.#pool.acquire();
     const { queryTimeoutMs, scanTimeoutMs } = this.#options;
     try {
@@ -221,9 +226,7 @@ export class MysqlDatabase implements SqlDatabase {
           () => true,
         ));
       this.#pool.release(connection, broken, error);
-      // A statement that took too long is slow wherever it runs, unless it was the node.
-      const nodeFailed = isNodeFailure(error) && !(isTimeout(error) && this.#pool.leadsToCurrent(connection));
-      return { done: false, error, nodeFailed };
+      return { done: false, error, onCurrent: this.#pool.leadsToCurrent(connection) };
     }
   }
 }
