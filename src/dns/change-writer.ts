@@ -35,7 +35,7 @@ export function isLeaseChange(change: Change): change is LeaseChange {
 export interface WriterMoment {
   /** Unix milliseconds. */
   readonly wallMs: number;
-  /** The lease clock as this instance reckons it; undefined: it does not. */
+  /** The lease clock, if this instance knows it; otherwise it is read. */
   readonly leaseMs: number | undefined;
 }
 
@@ -70,7 +70,7 @@ export class ChangeWriter {
     const unheld = wanted.flatMap((c) => (c.action === "expire" ? (c.places ?? []) : []));
     for (const lease of await leases.at([...targets, ...held, ...unheld])) this.#table.put(lease);
     if (targets.length === 0) return [];
-    this.#leaseMs = Math.max(await leases.clockMs(), this.#moment.leaseMs ?? 0);
+    this.#leaseMs = this.#moment.leaseMs ?? (await leases.clockMs());
     const fresh = targets.filter(
       ({ modid, cmdid, ip, port }) => hostAt(this.#staged.route(modid, cmdid), ip, port) === undefined,
     );

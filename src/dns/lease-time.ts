@@ -1,6 +1,6 @@
 // Keeps the lease clock (core/lease-clock.ts) with the row in the database: looks, moves it on when that is ours to do,
 // and says what time it is for leases.
-import { LEASE_TICK_MS, LeaseClock, TAKE_OVER_MS } from "../core/lease-clock.ts";
+import { LeaseClock, MAX_STEP_MS } from "../core/lease-clock.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { LeaseStore } from "../store/lease-store.ts";
 
@@ -40,9 +40,16 @@ export class LeaseTime {
     return this.#clock.running(this.#time.nowMs());
   }
 
+  /**
+   * As `reckoned` while the last look is so recent that the clock cannot be ahead of that; undefined: look at the row.
+   */
+  known(): number | undefined {
+    return this.#clock.age(this.#time.nowMs()) <= MAX_STEP_MS ? this.reckoned() : undefined;
+  }
+
   /** As `reckoned`, after a look when the last is long ago. @throws StoreUnavailable */
   async now(): Promise<number> {
-    if (this.#clock.age(this.#time.nowMs()) > TAKE_OVER_MS + LEASE_TICK_MS) await this.look();
+    if (this.known() === undefined) await this.look();
     return this.reckoned() ?? 0;
   }
 

@@ -78,7 +78,7 @@ const routes = new RouteService({
   log: log.with({ component: "routes" }),
   fullReloadIntervalMs: () => config.routes.full_reload_interval_s * 1000,
   maxVanishShare: () => config.routes.max_vanish_share,
-  leaseMs: () => leases?.time.reckoned(),
+  leaseMs: () => leases?.time.known(),
 });
 const leases =
   database.leases &&

@@ -34,7 +34,7 @@ export interface RouteServiceOptions {
   readonly fullReloadIntervalMs: () => number;
   /** Of all hosts: when more vanish at once by plain SQL, agents are not told that it is meant. Default 0.5. */
   readonly maxVanishShare?: () => number;
-  /** The lease clock as this instance reckons it; undefined: it does not know. */
+  /** The lease clock, not behind the database's; undefined: not known. */
   readonly leaseMs?: () => number | undefined;
   /** Changes waiting for a transaction; more are refused as StoreUnavailable. */
   readonly maxWaiting?: number;

@@ -46,7 +46,7 @@ export class AppRig {
       clock,
       log: this.log,
       fullReloadIntervalMs: () => 10_000,
-      leaseMs: () => this.leases.time.reckoned(),
+      leaseMs: () => this.leases.time.known(),
     });
     this.leases = new LeaseService({
       store: this.store.leases,

@@ -46,7 +46,7 @@ export class LeaseInstance {
       clock,
       log: this.log,
       fullReloadIntervalMs: () => 10_000,
-      leaseMs: () => this.leases.time.reckoned(),
+      leaseMs: () => this.leases.time.known(),
     });
     const leaseStore = guard(store.leases);
     this.leases = new LeaseService({

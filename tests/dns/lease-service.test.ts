@@ -298,14 +298,14 @@ describe("limits", () => {
     expect(world.ids).toEqual(["s1", "s3"]);
   });
 
-  test("five thousand that end at once end in transactions of two thousand, each one change", async () => {
+  test("2,100 that end at once end in transactions of two thousand, each one change", async () => {
     const { world, one } = await started(10_000);
     await Promise.all(
-      Array.from({ length: 5_000 }, (_, n) => one.register(`s${n}`, n, { modid: n % 10, ttlMs: 5_000 })),
+      Array.from({ length: 2_100 }, (_, n) => one.register(`s${n}`, n, { modid: n % 100, ttlMs: 5_000 })),
     );
     await world.pass(7_000);
     await one.leases.ended();
-    expect([world.ids.length, world.store.committed.filter((action) => action === "expire").length]).toEqual([0, 3]);
+    expect([world.ids.length, world.store.committed.filter((action) => action === "expire").length]).toEqual([0, 2]);
   });
 });
 
