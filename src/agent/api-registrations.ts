@@ -31,8 +31,8 @@ export interface RegistrationApiDeps {
 
 /** How long a PUT waits for the check and the dns service. */
 const PUT_WAIT_MS = 3000;
-/** Beyond the grace, for the two calls to the dns service. */
-const DELETE_MARGIN_MS = 2000;
+/** Beyond the grace, for the two calls to the dns service: one that answers late is better waited for than not. */
+const DELETE_MARGIN_MS = 10_000;
 const MAX_PAGE = 1000;
 
 const REGISTRATION_ID = new RegExp(`^[\\x21-\\x7e]{1,${MAX_LEASE_ID_LENGTH}}$`);
