@@ -20,7 +20,7 @@ import type { LeaseTime } from "./lease-time.ts";
 
 /** How late a renewal may be written, and so how long the database may be silent before heartbeats are refused. */
 export const WRITE_LATE_MS = 2_000;
-/** A lease is written at most so often, or four times in its ttl if that is more often. */
+/** A lease is written at most so often, unless somebody waits for it. */
 const WRITE_EVERY_MS = 1_000;
 /** Renewals are dated this exactly. */
 const AGE_STEP_MS = 250;
@@ -206,8 +206,7 @@ export class LeaseRenewals {
     const nowMs = this.#options.clock.nowMs();
     const due: Known[] = [];
     for (const [id, known] of this.#owed) {
-      const everyMs = Math.min(WRITE_EVERY_MS, known.ttlMs / 4);
-      if (nowMs - known.writtenAtMs < everyMs && !this.#waiting.has(id)) continue;
+      if (nowMs - known.writtenAtMs < WRITE_EVERY_MS && !this.#waiting.has(id)) continue;
       due.push(known);
       if (due.length >= MAX_ROUND) break;
     }

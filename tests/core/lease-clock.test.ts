@@ -118,6 +118,19 @@ describe("one instance", () => {
     expect(world.pass(1_000)).toBe(1_000);
   });
 
+  test("does not count an outage of half a second either, though it is shorter than a stall", () => {
+    const world = new World(1);
+    world.pass(5_000);
+    const stood = world.row.clockMs;
+    for (let i = 0; i < 2; i++) {
+      world.nowMs += LEASE_TICK_MS;
+      world.instances[0]!.clock.lost();
+    }
+    world.nowMs += LEASE_TICK_MS;
+    world.instances[0]!.look();
+    expect(world.row.clockMs - stood).toBe(LEASE_TICK_MS);
+  });
+
   test("does not move it while there is no lease, and goes on at once when there is one", () => {
     const world = new World(1);
     world.pass(5_000);
