@@ -6,11 +6,11 @@
 // it stopped; asked with --wsrep-recover, it finds out, and then takes only what it missed instead of all. And where all
 // nodes are down, the one that went last bootstraps again.
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Connection, createConnection } from "mysql2/promise";
 import { eventually } from "./eventually.ts";
-import { freePorts } from "./lars-processes.ts";
 
 const SIZE = 3;
 const START_TIMEOUT_MS = 60_000;
@@ -42,6 +42,25 @@ function program(name: string): string {
       `these tests need a Galera cluster: ${name} is not installed (Debian: apt-get install mariadb-server)`,
     );
   return path;
+}
+
+/** Below what the system hands out to outgoing connections: a node that is down for a while must find its ports free. */
+const PORTS = { from: 10_500, to: 19_500 };
+
+function canListen(port: number): Promise<boolean> {
+  return new Promise((settle) => {
+    const server = createServer();
+    server.once("error", () => settle(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => settle(true)));
+  });
+}
+
+async function freePorts(count: number): Promise<number> {
+  for (;;) {
+    const first = PORTS.from + Math.floor(Math.random() * (PORTS.to - PORTS.from));
+    const free = await Promise.all(Array.from({ length: count }, (_, i) => canListen(first + i)));
+    if (free.every(Boolean)) return first;
+  }
 }
 
 /** State transfers run an rsync daemon, which as root would become "nobody": under root, nodes run as the package's user. */
@@ -236,8 +255,7 @@ wsrep-provider-options=gmcast.listen_addr=tcp://${group(index)};ist.recv_addr=12
       program("mariadbd"),
       `--defaults-file=${this.#config}`,
       "--wsrep-recover",
-      "--wsrep-on=OFF",
-      "--log-error=",
+      "--disable-log-error",
     ]);
     return /Recovered position:\s*(\S+:-?\d+)/.exec(text)?.[1];
   }

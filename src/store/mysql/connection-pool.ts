@@ -286,7 +286,7 @@ export class ConnectionPool {
     return new StoreUnavailable(`no connection to the database (${reasons.join("; ")})`, { cause: errors.at(-1) });
   }
 
-  /** What a node is good for now; undefined: it says nothing. */
+  /** What a node is good for now. Moves there if it is better than the one in use. */
   async #ask(index: number): Promise<{ readonly answered: boolean; readonly error?: unknown }> {
     try {
       const { connection, state } = await this.#connectTo(index);
@@ -326,7 +326,7 @@ export class ConnectionPool {
     }, suspectMs);
   }
 
-  /** Asks the nodes on which something has been running for long, and cuts them off if they say nothing or refuse. */
+  /** Asks the nodes on which something has been running for long, and leaves them if they say nothing or stand still. */
   async #lookAtSlow(suspectMs: number): Promise<void> {
     const longAgoMs = performance.now() - suspectMs;
     const slow = new Set<number>();
@@ -334,11 +334,23 @@ export class ConnectionPool {
     await Promise.all(
       [...slow].map(async (index) => {
         const { answered, error } = await this.#ask(index);
-        if (error === undefined || (answered && !saysNodeRefuses(error))) return;
-        this.#lose(index, error);
-        for (const connection of [...this.#used.keys()]) if (this.#nodeOf.get(connection) === index) cut(connection);
+        if (error !== undefined && (!answered || saysNodeRefuses(error))) {
+          this.#lose(index, error);
+          this.#cutAll(index, Number.POSITIVE_INFINITY);
+        } else if (index === this.#choice.current && this.#choice.isSecondRate) {
+          // It is there, but of a kind that may stand still: a donor does while its files are copied.
+          await Promise.all(this.#choice.better().map((other) => this.#ask(other)));
+          if (index !== this.#choice.current) this.#cutAll(index, longAgoMs);
+        }
       }),
     );
+  }
+
+  /** Ends what has been running on a node since before then. Who waits for it is told, and goes elsewhere. */
+  #cutAll(index: number, sinceBeforeMs: number): void {
+    for (const [connection, sinceMs] of [...this.#used]) {
+      if (this.#nodeOf.get(connection) === index && sinceMs <= sinceBeforeMs) cut(connection);
+    }
   }
 }
 

@@ -7,7 +7,7 @@
 // takes writes, where the present one does not) is taken at once.
 //
 // Time comes in as an argument; who connects and asks is src/store/mysql/connection-pool.ts.
-import { type NodeRank, REFUSES } from "./node-state.ts";
+import { type NodeRank, REFUSES, SERVES } from "./node-state.ts";
 
 interface Node {
   rank: NodeRank | undefined;
@@ -33,6 +33,11 @@ export class NodeChoice {
     return this.#current;
   }
 
+  /** The node in use serves, but not as well as a node can. */
+  get isSecondRate(): boolean {
+    return this.#current !== undefined && (this.#nodes[this.#current]!.rank ?? SERVES) > SERVES;
+  }
+
   /** All nodes in the order in which to ask them: by preference, those that failed last time after all others. */
   candidates(): number[] {
     return [...this.#nodes.keys()].sort(
@@ -44,7 +49,7 @@ export class NodeChoice {
   better(): number[] {
     const current = this.#current;
     if (current === undefined) return [];
-    return [...this.#nodes.keys()].filter((i) => i < current || (i > current && (this.#nodes[current]!.rank ?? 0) > 0));
+    return [...this.#nodes.keys()].filter((i) => i < current || (i > current && this.isSecondRate));
   }
 
   take(index: number, rank: NodeRank, nowMs: number): void {
@@ -68,7 +73,7 @@ export class NodeChoice {
     this.#note(index, rank, nowMs);
     const current = this.#current;
     if (current === undefined || current === index) return false;
-    const inUse = this.#nodes[current]!.rank ?? 0;
+    const inUse = this.#nodes[current]!.rank ?? SERVES;
     const steady = nowMs - this.#nodes[index]!.sinceMs >= this.#steadyMs;
     if (!(rank < inUse || (rank === inUse && index < current && steady))) return false;
     this.#current = index;
