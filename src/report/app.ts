@@ -15,7 +15,8 @@ import type { Metrics } from "../platform/metrics-port.ts";
 import { version } from "../platform/version.ts";
 import type { ReportStore, StatusFilter } from "../store/report-store.ts";
 import { StoreUnavailable } from "../store/route-store.ts";
-import type { Intake, Report } from "./intake.ts";
+import type { Intake } from "./intake.ts";
+import type { OfferedRow } from "./waiting-rows.ts";
 
 export interface ReportAppDeps {
   readonly store: ReportStore;
@@ -157,7 +158,7 @@ export function makeApp(deps: ReportAppDeps): HttpApp {
     const body = c.req.valid("json");
     let refused = 0;
     for (const status of Array.isArray(body) ? body : [body]) {
-      for (const report of toReports(status, deps.clock.wallMs())) if (!deps.intake.offer(report)) refused++;
+      for (const row of toRows(status, deps.clock.wallMs())) if (!deps.intake.offer(row)) refused++;
     }
     if (refused > 0) {
       throw unavailable(
@@ -190,14 +191,12 @@ export function makeApp(deps: ReportAppDeps): HttpApp {
   return app;
 }
 
-function toReports(status: z.output<typeof statusSchema>, nowMs: number): Report[] {
-  const { modid, cmdid, caller, results, instance, seq } = status;
+function toRows(status: z.output<typeof statusSchema>, nowMs: number): OfferedRow[] {
+  const { modid, cmdid, caller, results, instance = 0n, seq = 0 } = status;
   const ts = status.ts ?? Math.floor(nowMs / 1000);
-  return results.map((result) => {
-    const row = { modid, cmdid, caller, ts, ...result };
-    if (instance === undefined || instance === 0n) return { kind: "window", row };
-    return { kind: "total", row: { ...row, instance: instance.toString(16).padStart(16, "0"), seq: seq! } };
-  });
+  const instanceHigh = Number(instance >> 32n);
+  const instanceLow = Number(instance & 0xffff_ffffn);
+  return results.map((result) => ({ modid, cmdid, caller, ts, ...result, instanceHigh, instanceLow, seq }));
 }
 
 function parseCursor(after: string | undefined): StatusFilter["after"] {

@@ -1,5 +1,6 @@
 // The report service as a fetch handler, for any runtime that has fetch and Node's sockets. Agents speak TCP to a report
-// process; here reports come as JSON and are durable when they are answered, so nothing is left to flush at the end.
+// process; here reports come as JSON and are durable when they are answered, so nothing is left to flush at the end. There
+// is no spool, which needs a disk: while the database is away reports are answered with 503.
 import { Access } from "../auth/access.ts";
 import { systemClock } from "../platform/clock.ts";
 import { type Environment, resolveConfig } from "../platform/config-values.ts";
@@ -37,7 +38,9 @@ export async function createHandler(env: Environment): Promise<FetchHandler> {
     random: Math.random,
     maxRows: config.queue.max_rows,
     batchRows: () => config.queue.batch_rows,
+    batchTargetMs: () => config.queue.batch_target_ms,
     flushIntervalMs: () => config.queue.flush_interval_ms,
+    writers: config.queue.writers,
   });
   const metrics = createMetrics("report");
   const access = new Access({

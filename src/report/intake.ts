@@ -2,66 +2,86 @@
 // window), so only the newest counts: they are coalesced by key, and what waits is bounded by the number of different
 // keys, however long the database is away and however often agents repeat themselves. Beyond the bound a report is
 // refused and counted; an agent sends its totals again, so refusing delays numbers and loses none.
-import { backoffDelay } from "../core/backoff.ts";
+//
+// While the database is away, or slow when somebody waits, what waits is copied to a spool on disk where there is one:
+// then it is durable too, and is stored when the database is back, even if that is after a restart.
 import { type Clock, type SetTimer, systemTimer } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
-import type { ReportStore, RunningTotal, WindowCount } from "../store/report-store.ts";
+import type { ReportSpool } from "../store/report-spool.ts";
+import type { ReportStore } from "../store/report-store.ts";
+import { BatchSize } from "./batch-size.ts";
+import { Lane } from "./lane.ts";
+import { laneOf } from "./lane-choice.ts";
+import { Spooling } from "./spooling.ts";
+import type { OfferedRow } from "./waiting-rows.ts";
 
 export interface IntakeOptions {
   readonly store: ReportStore;
+  /** Absent: what waits is lost with the process, and nothing is durable while the database is away. */
+  readonly spool?: ReportSpool | undefined;
   readonly clock: Clock;
   readonly setTimer?: SetTimer;
   readonly log: Log;
   readonly random: () => number;
   readonly maxRows: number;
-  /** Rows of one transaction. */
+  /** Rows of one transaction at most. */
   readonly batchRows: () => number;
+  /** What one transaction should take at most; batches become as large as that allows. */
+  readonly batchTargetMs: () => number;
   /** The longest a row waits for others to share its transaction. */
   readonly flushIntervalMs: () => number;
-}
-
-export type Report =
-  | { readonly kind: "total"; readonly row: RunningTotal }
-  | { readonly kind: "window"; readonly row: WindowCount };
-
-interface Waiting {
-  readonly number: number;
-  readonly report: Report;
+  /** Transactions at once. Default 1. */
+  readonly writers?: number;
 }
 
 interface DurableWaiter {
-  readonly number: number;
+  /** Of each lane: the last place in line, and the last change. */
+  readonly numbers: readonly number[];
+  readonly changes: readonly number[];
   settle(durable: boolean): void;
 }
 
-function keyOf({ kind, row }: Report): string {
-  const source = kind === "total" ? row.instance : row.caller;
-  return `${row.modid} ${row.cmdid} ${row.ip} ${row.port} ${source}`;
-}
-
-/** Whether `next` says something later than `held`. Windows carry seconds only: the one that arrives later wins. */
-function isNewer(held: Report, next: Report): boolean {
-  return held.kind === "window" || next.kind === "window" || next.row.seq > held.row.seq;
-}
+/** How long a caller waits for the database before what it waits for goes to the spool. */
+const SPOOL_AFTER_MS = 1000;
 
 export class Intake {
   readonly #options: IntakeOptions;
-  /** In the order of arrival: a row keeps its place when a newer one replaces it. */
-  #waiting = new Map<string, Waiting>();
-  #underWay = 0;
-  #number = 0;
-  readonly #durableWaiters = new Set<DurableWaiter>();
   readonly #setTimer: SetTimer;
-  #flushing: Promise<void> | undefined;
-  /** Cancels the next flush. */
-  #cancelTimer: (() => void) | undefined;
-  #failures = 0;
+  readonly #lanes: readonly Lane[];
+  readonly #batchSize: BatchSize;
+  readonly #spooling: Spooling;
+  readonly #durableWaiters = new Set<DurableWaiter>();
   #failure: string | undefined;
+  /** Totals of what is said in metrics. */
   readonly counts = { offered: 0, coalesced: 0, stale: 0, refused: 0, stored: 0, batches: 0, failures: 0 };
+  #storingMs = 0;
+  #lastBatchMs = 0;
 
   constructor(options: IntakeOptions) {
     this.#options = options;
     this.#setTimer = options.setTimer ?? systemTimer;
+    this.#batchSize = new BatchSize(() => ({ targetMs: options.batchTargetMs(), max: options.batchRows() }));
+    this.#lanes = Array.from(
+      { length: Math.max(1, options.writers ?? 1) },
+      () =>
+        new Lane({
+          store: options.store,
+          clock: options.clock,
+          setTimer: this.#setTimer,
+          random: options.random,
+          batchSize: this.#batchSize,
+          flushIntervalMs: options.flushIntervalMs,
+          onStored: (rows, ms) => this.#onStored(rows, ms),
+          onFailed: (error) => this.#onFailed(error),
+        }),
+    );
+    this.#spooling = new Spooling({
+      spool: options.spool,
+      lanes: this.#lanes,
+      setTimer: this.#setTimer,
+      log: options.log,
+      onSaved: () => this.#settle(),
+    });
   }
 
   /** Callers of `durable` that wait. */
@@ -71,7 +91,9 @@ export class Intake {
 
   /** Rows that wait or are being written. */
   get size(): number {
-    return this.#waiting.size + this.#underWay;
+    let size = 0;
+    for (const lane of this.#lanes) size += lane.size;
+    return size;
   }
 
   /** Why the last write failed; undefined when it did not. */
@@ -79,165 +101,138 @@ export class Intake {
     return this.#failure;
   }
 
+  /** Rows of a batch as it is now chosen; milliseconds of all batches, and of the last. */
+  get batches(): { readonly rows: number; readonly totalMs: number; readonly lastMs: number } {
+    return { rows: this.#batchSize.rows, totalMs: this.#storingMs, lastMs: this.#lastBatchMs };
+  }
+
+  get spool(): Spooling {
+    return this.#spooling;
+  }
+
   /** Sources that can be asked to wait (TCP) should be, from here on. */
   get crowded(): boolean {
     return this.size >= this.#options.maxRows * 0.75;
   }
 
-  /** False: no room; the report is not taken. */
-  offer(report: Report): boolean {
+  /** What the process that ran before left in the spool waits again. To be called before the first offer. */
+  restore(): void {
+    this.#spooling.open();
+    for (const lane of this.#lanes) if (lane.size > 0) lane.schedule();
+  }
+
+  /** False: no room; the report is not taken. `row` is read during the call only. */
+  offer(row: Readonly<OfferedRow>): boolean {
     this.counts.offered++;
-    const key = keyOf(report);
-    const held = this.#waiting.get(key);
-    if (held !== undefined) {
-      if (isNewer(held.report, report)) {
-        this.counts.coalesced++;
-        this.#waiting.set(key, { number: held.number, report });
-      } else {
+    const lane = this.#lanes[laneOf(row, this.#lanes.length)]!;
+    const away = this.#failure !== undefined;
+    const offered = lane.rows.offer(row, this.size < this.#options.maxRows, away);
+    switch (offered) {
+      case "full":
+        this.counts.refused++;
+        return false;
+      case "stale":
         this.counts.stale++;
-      }
-      return true;
+        return true;
+      case "replaced":
+        this.counts.coalesced++;
+        break;
+      case "added":
+        lane.schedule();
     }
-    if (this.size >= this.#options.maxRows) {
-      this.counts.refused++;
-      return false;
-    }
-    this.#waiting.set(key, { number: ++this.#number, report });
-    this.#schedule();
+    if (away) this.#spooling.saveWithin(this.#options.flushIntervalMs());
     return true;
   }
 
-  /** True once everything taken so far is in the database; false when it is not after `timeoutMs`. */
+  /** True once everything taken so far is in the database or the spool; false when it is not after `timeoutMs`. */
   durable(timeoutMs: number): Promise<boolean> {
     if (this.size === 0) return Promise.resolve(true);
     return new Promise((resolve) => {
       const waiter: DurableWaiter = {
-        number: this.#number,
+        numbers: this.#lanes.map(({ rows }) => rows.lastNumber),
+        changes: this.#lanes.map(({ rows }) => rows.lastChange),
         settle: (durable) => {
           cancel();
+          cancelSpooling?.();
           this.#durableWaiters.delete(waiter);
           resolve(durable);
         },
       };
       const cancel = this.#setTimer(timeoutMs, () => waiter.settle(false));
+      const cancelSpooling = this.#spooling.exists
+        ? this.#setTimer(this.#failure === undefined ? SPOOL_AFTER_MS : 0, () => void this.#spooling.save())
+        : undefined;
       this.#durableWaiters.add(waiter);
       void this.flush();
     });
   }
 
-  #schedule(): void {
-    if (this.#failures > 0) return;
-    if (this.#waiting.size >= this.#options.batchRows()) {
-      void this.flush();
-      return;
-    }
-    this.#flushIn(this.#options.flushIntervalMs());
+  async flush(): Promise<void> {
+    await Promise.all(this.#lanes.map((lane) => lane.flush()));
   }
 
-  #flushIn(delayMs: number): void {
-    this.#cancelTimer ??= this.#setTimer(delayMs, () => {
-      // Here and not in `flush`, which may find one under way that this timer was set during.
-      this.#cancelTimer = undefined;
-      void this.flush();
-    });
-  }
-
-  /** Writes until nothing waits or a write fails (then it is tried again later). One at a time. */
-  flush(): Promise<void> {
-    this.#flushing ??= this.#flush().finally(() => {
-      this.#flushing = undefined;
-      if (this.#waiting.size > 0) this.#retryLater();
-    });
-    return this.#flushing;
-  }
-
-  async #flush(): Promise<void> {
-    this.#cancelTimer?.();
-    this.#cancelTimer = undefined;
-    while (this.#waiting.size > 0) if (!(await this.#writeBatch())) return;
-  }
-
-  async #writeBatch(): Promise<boolean> {
-    const { store, log } = this.#options;
-    const batch = this.#takeBatch();
-    const totals: RunningTotal[] = [];
-    const windows: WindowCount[] = [];
-    for (const { report } of batch.values()) {
-      if (report.kind === "total") totals.push(report.row);
-      else windows.push(report.row);
-    }
-    this.#underWay = batch.size;
-    try {
-      await store.apply(totals, windows);
-    } catch (error) {
-      this.counts.failures++;
-      this.#failures++;
-      const text = error instanceof Error ? error.message : String(error);
-      if (text !== this.#failure)
-        log.error("storing reports failed; they are kept and tried again", { error, rows: this.size });
-      this.#failure = text;
-      this.#putBack(batch);
-      return false;
-    } finally {
-      this.#underWay = 0;
-    }
-    if (this.#failures > 0) log.info("reports are stored again", { waiting: this.#waiting.size });
-    this.#failures = 0;
-    this.#failure = undefined;
+  #onStored(rows: number, ms: number): void {
     this.counts.batches++;
-    this.counts.stored += batch.size;
+    this.counts.stored += rows;
+    this.#storingMs += ms;
+    this.#lastBatchMs = ms;
+    if (this.#failure !== undefined && !this.#lanes.some((lane) => lane.failing)) {
+      this.#options.log.info("reports are stored again", { waiting: this.size });
+      this.#failure = undefined;
+    }
     this.#settle();
-    return true;
+    this.#spooling.clearWhenStored();
   }
 
-  #takeBatch(): Map<string, Waiting> {
-    const batch = new Map<string, Waiting>();
-    const most = this.#options.batchRows();
-    for (const [key, waiting] of this.#waiting) {
-      if (batch.size === most) break;
-      batch.set(key, waiting);
-      this.#waiting.delete(key);
+  #onFailed(error: unknown): void {
+    this.counts.failures++;
+    const text = error instanceof Error ? error.message : String(error);
+    if (text !== this.#failure) {
+      this.#options.log.error("storing reports failed; they are kept and tried again", { error, rows: this.size });
     }
-    return batch;
-  }
-
-  /** A failed batch goes back to the front; rows that were superseded meanwhile give their place to the newer ones. */
-  #putBack(batch: Map<string, Waiting>): void {
-    const merged = batch;
-    for (const [key, waiting] of this.#waiting) {
-      const earlier = merged.get(key);
-      if (earlier === undefined) merged.set(key, waiting);
-      else if (isNewer(earlier.report, waiting.report))
-        merged.set(key, { number: earlier.number, report: waiting.report });
-    }
-    this.#waiting = merged;
+    this.#failure = text;
+    this.#spooling.saveWithin(0);
   }
 
   #settle(): void {
-    const [first] = this.#waiting.values();
-    const durableUpTo = first === undefined ? this.#number : first.number - 1;
-    for (const waiter of [...this.#durableWaiters]) if (waiter.number <= durableUpTo) waiter.settle(true);
-  }
-
-  #retryLater(): void {
-    const delayMs =
-      this.#failures === 0
-        ? this.#options.flushIntervalMs()
-        : backoffDelay(this.#failures, { baseMs: 100, maxMs: 3000 }, this.#options.random());
-    this.#flushIn(delayMs);
-  }
-
-  /** Writes what waits, trying for `timeoutMs`. Returns how many rows could not be written. */
-  async stop(timeoutMs: number): Promise<number> {
-    const deadlineMs = this.#options.clock.nowMs() + timeoutMs;
-    for (;;) {
-      await this.flush();
-      if (this.#waiting.size === 0 || this.#options.clock.nowMs() >= deadlineMs) break;
-      await new Promise<void>((resolve) => {
-        this.#setTimer(100, resolve);
-      });
+    for (const waiter of [...this.#durableWaiters]) {
+      const durable = this.#lanes.every(
+        (lane, i) => lane.storedUpTo >= waiter.numbers[i]! || lane.spooledChange >= waiter.changes[i]!,
+      );
+      if (durable) waiter.settle(true);
     }
-    this.#cancelTimer?.();
-    return this.#waiting.size;
+  }
+
+  /** Writes what waits, trying for `timeoutMs`, and less where there is a spool. Returns how many rows are in neither. */
+  async stop(timeoutMs: number): Promise<number> {
+    const { clock } = this.#options;
+    const deadlineMs = clock.nowMs() + timeoutMs;
+    for (;;) {
+      await this.#flushWithin(deadlineMs - clock.nowMs());
+      if (this.size === 0 || (await this.#spooling.save()) || clock.nowMs() >= deadlineMs) break;
+      await this.#pause(100);
+    }
+    for (const lane of this.#lanes) lane.stop();
+    this.#spooling.stop();
+    if (this.size === 0) return 0;
+    const left = this.#lanes.reduce((sum, lane) => sum + lane.unspooled().length, 0);
+    if (left < this.size) this.#options.log.info("reports wait in the spool", { rows: this.size - left });
+    return left;
+  }
+
+  #flushWithin(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#setTimer(ms, resolve);
+      void this.flush().then(() => {
+        cancel();
+        resolve();
+      });
+    });
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#setTimer(ms, resolve);
+    });
   }
 }

@@ -1,4 +1,5 @@
 // The report service as a process: agents' statistics over TCP and HTTP in, the database behind.
+import { join } from "node:path";
 import { Access } from "../auth/access.ts";
 import { needsNoToken } from "../auth/anonymous.ts";
 import { listenTcp } from "../net/tcp-server.ts";
@@ -9,7 +10,7 @@ import { serveHttp } from "../platform/http-serve.ts";
 import { exposeListenerSafety, guardListeners, mayReload } from "../platform/listener-guard.ts";
 import { rateLimited } from "../platform/log.ts";
 import { startProcess } from "../platform/process-start.ts";
-import { databaseUrl } from "../platform/project-paths.ts";
+import { databaseUrl, projectPath } from "../platform/project-paths.ts";
 import { startOrExit } from "../platform/start-or-exit.ts";
 import { listenerTls, readCaFile, serverTlsPaths } from "../platform/tls-material.ts";
 import { exposeTls, TlsWatch } from "../platform/tls-watch.ts";
@@ -17,6 +18,7 @@ import { version } from "../platform/version.ts";
 import { databaseOptions } from "../store/database.ts";
 import { openDatabase } from "../store/open.ts";
 import { openWhenReachable } from "../store/opening.ts";
+import { SqliteReportSpool } from "../store/sqlite/report-spool.ts";
 import { makeApp } from "./app.ts";
 import { reportConfig } from "./config.ts";
 import { Intake } from "./intake.ts";
@@ -53,21 +55,30 @@ const database = await startOrExit("report", () =>
 );
 shutdown.onShutdown("database", () => database.close());
 
+const spool =
+  config.spool.enabled && database.dialect !== "sqlite"
+    ? new SqliteReportSpool(join(projectPath(config.data.dir), "report-spool.db"), config.spool.max_mb * 1_048_576)
+    : undefined;
 const intake = new Intake({
   store: database.reports,
+  spool,
   clock,
   log: log.with({ component: "intake" }),
   random: Math.random,
   maxRows: config.queue.max_rows,
   batchRows: () => config.queue.batch_rows,
+  batchTargetMs: () => config.queue.batch_target_ms,
   flushIntervalMs: () => config.queue.flush_interval_ms,
+  writers: database.dialect === "sqlite" ? 1 : config.queue.writers,
 });
+intake.restore();
+shutdown.onShutdown("spool", () => spool?.close());
 shutdown.onShutdown("flush", async () => {
   const left = await intake.stop(FLUSH_MS);
   if (left > 0) throw new Error(`${left} rows could not be stored: ${intake.failure}; running agents send them again`);
 });
 
-const frames = new StatusFrames(intake);
+const frames = new StatusFrames(intake, () => clock.nowMs());
 const tcpLog = rateLimited(log.with({ component: "tcp" }), 5);
 const tcp = await startOrExit("report", () =>
   listenTcp({
@@ -118,6 +129,30 @@ exposeEvents(metrics, "intake_events_total", "Rows offered, coalesced, refused, 
 exposeEvents(metrics, "frame_events_total", "Frames from agents", frames.counts);
 exposeEvents(metrics, "tcp_events_total", "The TCP server's counts", tcp.counters);
 metrics.gaugeFrom("waiting_rows", "Rows waiting for the database", () => intake.size);
+metrics.gaugeFrom("batch_rows", "Rows of one transaction, as now chosen", () => intake.batches.rows);
+metrics.gaugeFrom("batch_seconds", "What the last transaction took", () => intake.batches.lastMs / 1000);
+metrics.counterFrom("batch_seconds_total", "What all transactions took", () => intake.batches.totalMs / 1000);
+exposeEvents(
+  metrics,
+  "spool_events_total",
+  "Rows copied to the spool and replayed, saves, failures",
+  intake.spool.counts,
+);
+metrics.gaugeFrom("spool_rows", "Rows in the spool", () => intake.spool.rows);
+metrics.gaugeFrom("spool_bytes", "Size of the spool's file", () => intake.spool.bytes);
+metrics.gaugeFrom("spool_up", "1 when there is a spool and it serves", () =>
+  intake.spool.exists && intake.spool.failure === undefined ? 1 : 0,
+);
+metrics.counterFrom(
+  "spool_damaged_total",
+  "Files that could not be read and were put aside",
+  () => intake.spool.damaged,
+);
+metrics.counterFrom(
+  "paused_seconds_total",
+  "How long agents were not read from because too many rows waited, all of them together",
+  () => frames.pausedMs / 1000,
+);
 metrics.gaugeFrom("agents", "Agents connected", () => tcp.counters.open);
 metrics.gaugeFrom("paused_agents", "Agents not read from because too many rows wait", () => frames.paused);
 metrics.gaugeFrom("database_up", "1 when the last write succeeded", () => (intake.failure === undefined ? 1 : 0));

@@ -3,18 +3,30 @@
 // crowded: its own buffers then hold back its totals, which cost nothing to hold.
 import { isPort } from "../core/endpoint.ts";
 import { MSG_REPORT_STATUS_REQUEST } from "../wire/frame.ts";
-import {
-  decodeReportStatusRequest,
-  instanceText,
-  makeReportStatusRequest,
-  type ReportStatusRequest,
-} from "../wire/status-codec.ts";
+import { decodeReportStatusRequest, makeReportStatusRequest, type ReportStatusRequest } from "../wire/status-codec.ts";
 import type { Intake } from "./intake.ts";
+import type { OfferedRow } from "./waiting-rows.ts";
 
 export interface ReportConnection {
   pause(): void;
   resume(): void;
 }
+
+/** Filled for every result: the intake copies what it needs. */
+const row: OfferedRow = {
+  modid: 0,
+  cmdid: 0,
+  ip: 0,
+  port: 0,
+  caller: 0,
+  succ: 0,
+  err: 0,
+  overload: false,
+  ts: 0,
+  instanceHigh: 0,
+  instanceLow: 0,
+  seq: 0,
+};
 
 /** Offers every result of a decoded request. Returns how many were refused for want of room. */
 export function offerStatus(
@@ -22,42 +34,62 @@ export function offerStatus(
   status: Readonly<ReportStatusRequest>,
   counts: { badResults: number },
 ): number {
-  const { modid, cmdid, caller, ts, seq } = status;
-  const instance = instanceText(status);
+  const { seq } = status;
+  const hasInstance = status.instanceHigh !== 0 || status.instanceLow !== 0;
   // No agent sends so many frames, and the database cannot order by a number that is not exact.
-  if (instance !== undefined && !Number.isSafeInteger(seq)) {
+  if (hasInstance && !Number.isSafeInteger(seq)) {
     counts.badResults += status.resultCount;
     return 0;
   }
+  row.modid = status.modid;
+  row.cmdid = status.cmdid;
+  row.caller = status.caller;
+  row.ts = status.ts;
+  row.instanceHigh = status.instanceHigh;
+  row.instanceLow = status.instanceLow;
+  row.seq = hasInstance ? seq : 0;
   let refused = 0;
   for (let i = 0; i < status.resultCount; i++) {
-    const { ip, port, succ, err, overload } = status.results[i]!;
-    if (!isPort(port)) {
+    const result = status.results[i]!;
+    if (!isPort(result.port)) {
       counts.badResults++;
       continue;
     }
-    const row = { modid, cmdid, ip, port, caller, succ, err, overload, ts };
-    const taken =
-      instance === undefined
-        ? intake.offer({ kind: "window", row })
-        : intake.offer({ kind: "total", row: { ...row, instance, seq } });
-    if (!taken) refused++;
+    row.ip = result.ip;
+    row.port = result.port;
+    row.succ = result.succ;
+    row.err = result.err;
+    row.overload = result.overload;
+    if (!intake.offer(row)) refused++;
   }
   return refused;
 }
 
 export class StatusFrames<C extends ReportConnection> {
   readonly #intake: Intake;
+  readonly #nowMs: () => number;
   readonly #status = makeReportStatusRequest();
-  readonly #paused = new Set<C>();
+  /** With the time since. */
+  readonly #paused = new Map<C, number>();
+  #pausedMs = 0;
   readonly counts = { frames: 0, unknownFrames: 0, malformed: 0, badResults: 0, pauses: 0 };
 
-  constructor(intake: Intake) {
+  /** `nowMs`: monotonic. */
+  constructor(intake: Intake, nowMs: () => number) {
     this.#intake = intake;
+    this.#nowMs = nowMs;
   }
 
   get paused(): number {
     return this.#paused.size;
+  }
+
+  /** Milliseconds for which connections were not read from, of all connections together. */
+  get pausedMs(): number {
+    const nowMs = this.#nowMs();
+    let total = this.#pausedMs;
+    for (const sinceMs of this.#paused.values()) total += nowMs - sinceMs;
+    return total;
   }
 
   onFrame(connection: C, msgid: number, body: Uint8Array): void {
@@ -73,19 +105,23 @@ export class StatusFrames<C extends ReportConnection> {
     offerStatus(this.#intake, this.#status, this.counts);
     if (this.#intake.crowded && !this.#paused.has(connection)) {
       this.counts.pauses++;
-      this.#paused.add(connection);
+      this.#paused.set(connection, this.#nowMs());
       connection.pause();
     }
   }
 
   onClose(connection: C): void {
+    const sinceMs = this.#paused.get(connection);
+    if (sinceMs === undefined) return;
+    this.#pausedMs += this.#nowMs() - sinceMs;
     this.#paused.delete(connection);
   }
 
   /** To be called a few times a second: lets sources go on when there is room again. */
   tick(): void {
     if (this.#paused.size === 0 || this.#intake.crowded) return;
-    for (const connection of this.#paused) connection.resume();
+    this.#pausedMs = this.pausedMs;
+    for (const connection of this.#paused.keys()) connection.resume();
     this.#paused.clear();
   }
 }

@@ -21,7 +21,10 @@ export interface RunningTotal extends ReportedHost {
 }
 
 /** From C++ agents: the counters of their current window; they overwrite. */
-export type WindowCount = ReportedHost;
+export interface WindowCount extends ReportedHost {
+  /** It waited through an outage: what is stored with a later `ts` came from elsewhere meanwhile, and stays. */
+  readonly late?: boolean;
+}
 
 export interface StatusRow extends ModuleKey, Endpoint {
   readonly caller: number;

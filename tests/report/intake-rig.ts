@@ -1,5 +1,7 @@
 // An intake over a store in memory, with a clock and timers that a test moves.
-import { Intake, type Report } from "../../src/report/intake.ts";
+import { Intake } from "../../src/report/intake.ts";
+import type { OfferedRow } from "../../src/report/waiting-rows.ts";
+import type { ReportSpool } from "../../src/store/report-spool.ts";
 import { ManualClock, settle } from "../support/manual-clock.ts";
 import { MemoryReportStore } from "../support/memory-report-store.ts";
 import { RecordingLog } from "../support/recording-log.ts";
@@ -12,9 +14,12 @@ export class IntakeRig {
   readonly log = new RecordingLog();
   readonly intake: Intake;
 
-  constructor(options: { maxRows?: number; batchRows?: number } = {}) {
+  constructor(options: { maxRows?: number; batchRows?: number; writers?: number; spool?: ReportSpool } = {}) {
     this.intake = new Intake({
       store: this.store,
+      spool: options.spool,
+      writers: options.writers ?? 1,
+      batchTargetMs: () => 200,
       clock: this.clock,
       setTimer: (delayMs, run) => this.clock.setTimer(delayMs, run),
       log: this.log,
@@ -36,16 +41,12 @@ export class IntakeRig {
 }
 
 /** Totals of host `ip` by agent `agent`. */
-export function total(ip: number, succ: number, seq: number, agent = 1): Report {
-  const instance = agent.toString(16).padStart(16, "0");
-  const row = { modid: 1, cmdid: 1, ip, port: 80, caller: agent, succ, err: 0, overload: false, ts: 0, instance, seq };
-  return { kind: "total", row };
+export function total(ip: number, succ: number, seq: number, agent = 1): OfferedRow {
+  const counts = { succ, err: 0, overload: false, ts: 0 };
+  return { modid: 1, cmdid: 1, ip, port: 80, caller: agent, ...counts, instanceHigh: 0, instanceLow: agent, seq };
 }
 
 /** What a C++ agent sends. */
-export function windowOf(ip: number, succ: number, agent = 1): Report {
-  return {
-    kind: "window",
-    row: { modid: 1, cmdid: 1, ip, port: 80, caller: agent, succ, err: 0, overload: false, ts: 0 },
-  };
+export function windowOf(ip: number, succ: number, agent = 1): OfferedRow {
+  return { ...total(ip, succ, 0, agent), instanceLow: 0 };
 }

@@ -30,7 +30,7 @@ function body(ips: readonly number[], { instance = 0, seq = 0, ports = [] }: Fra
 }
 
 class Rig extends IntakeRig {
-  readonly frames = new StatusFrames<FakeConnection>(this.intake);
+  readonly frames = new StatusFrames<FakeConnection>(this.intake, () => this.clock.nowMs());
   send(bytes: Uint8Array, connection = new FakeConnection(), msgid = 3): FakeConnection {
     this.frames.onFrame(connection, msgid, bytes);
     return connection;

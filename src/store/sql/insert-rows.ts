@@ -1,8 +1,8 @@
 // Many rows in few statements. Numbers go into the text as they are (they are integers, checked here), so that a
-// statement of a thousand rows carries parameters for its texts only: binding them one by one cost more than the rest.
+// statement of thousands of rows carries parameters for its texts only: binding them one by one cost more than the rest.
 import type { SqlSession, SqlValue } from "./sql-database.ts";
 
-const MAX_ROWS = 1_000;
+const MAX_ROWS = 5_000;
 /** A server refuses a packet above its max_allowed_packet, 16 MiB at the least. In characters. */
 const MAX_TEXT = 1_000_000;
 

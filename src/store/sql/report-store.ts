@@ -62,9 +62,10 @@ export class SqlReportStore implements ReportStore {
         const counted = await this.#count(session, totals);
         await this.#writeStatus(session, counted, "add");
       }
+      const newest = await this.#withoutOutdated(session, windows);
       await this.#writeStatus(
         session,
-        windows.map((row) => ({ row, succ: row.succ >>> 0, err: row.err >>> 0 })),
+        newest.map((row) => ({ row, succ: row.succ >>> 0, err: row.err >>> 0 })),
         "set",
       );
     });
@@ -206,6 +207,25 @@ export class SqlReportStore implements ReportStore {
       }
     }
     return found;
+  }
+
+  /** Leaves out late windows that were overtaken: the agent has told another report service more since. */
+  async #withoutOutdated(session: SqlSession, windows: readonly WindowCount[]): Promise<readonly WindowCount[]> {
+    const late = windows.filter((row) => row.late === true);
+    const laterThan = new Map<string, number>();
+    for (const part of chunks([...new Set(late.map(({ caller }) => caller >>> 0))], MAX_TERMS)) {
+      const modules = [...new Set(late.map(({ modid }) => modid | 0))];
+      for (const moduleIds of chunks(modules, MAX_TERMS)) {
+        const rows = await session.rows<[number, number, number, number, number, number]>(
+          `SELECT modid, cmdid, ip, port, caller, ts FROM ServerCallStatus WHERE modid IN (${moduleIds}) AND caller IN (${part})${this.#dialect.forUpdate}`,
+        );
+        for (const [modid, cmdid, ip, port, caller, ts] of rows) {
+          laterThan.set(cursorKey(caller, { modid, cmdid, ip, port }), ts);
+        }
+      }
+    }
+    if (laterThan.size === 0) return windows;
+    return windows.filter((row) => row.late !== true || !(laterThan.get(cursorKey(row.caller >>> 0, row))! > row.ts));
   }
 
   async #writeStatus(session: SqlSession, counted: readonly Counted[], counts: "set" | "add"): Promise<void> {
