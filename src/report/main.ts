@@ -30,6 +30,8 @@ const HTTP_GRACE_MS = 2000;
 /** Of the whole shutdown's ten seconds. */
 const FLUSH_MS = 7000;
 const CURSOR_LIFETIME_MS = 30 * 86_400_000;
+/** How long it is remembered that an agent's cursors were forgotten; a hundred bytes each. */
+const INSTANCE_LIFETIME_MS = 400 * 86_400_000;
 const PRUNE_INTERVAL_MS = 3_600_000;
 
 const { loaded, log, metrics, shutdown, ...started } = startProcess(reportConfig);
@@ -166,7 +168,7 @@ shutdown.onShutdown("opening", () => opening.stop());
 
 const pruning = setInterval(() => {
   database.reports
-    .pruneCursors(clock.wallMs() - CURSOR_LIFETIME_MS)
+    .pruneCursors(clock.wallMs() - CURSOR_LIFETIME_MS, clock.wallMs() - INSTANCE_LIFETIME_MS)
     .catch((error: unknown) => log.warn("pruning old agents' cursors failed; tried again later", { error }));
 }, PRUNE_INTERVAL_MS);
 shutdown.onShutdown("pruning", () => clearInterval(pruning));

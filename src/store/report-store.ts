@@ -50,6 +50,11 @@ export interface ReportStore {
    */
   apply(totals: readonly RunningTotal[], windows: readonly WindowCount[]): Promise<void>;
   status(filter: StatusFilter): Promise<readonly StatusRow[]>;
-  /** Forgets cursors of instances that have not reported since `beforeMs`. Returns how many instances went. */
-  pruneCursors(beforeMs: number): Promise<number>;
+  /**
+   * Forgets the cursors of instances that have not reported since `beforeMs`, and that there were such instances when they
+   * have not since `forgetBeforeMs`. Returns how many instances lost their cursors. One that reports again all the same is
+   * counted from the first totals it tells of each host: its calls in between are missing, where without a memory of it
+   * all its calls would be counted twice.
+   */
+  pruneCursors(beforeMs: number, forgetBeforeMs: number): Promise<number>;
 }

@@ -145,11 +145,51 @@ export function reportStoreContract(name: string, make: MakeDatabase, timeout = 
       await reports.apply([total(1, 10), total(1, 7, 0, { instance: B, ip: 9 })], []);
       clock.now += 1000;
       await reports.apply([total(2, 11)], []);
-      expect(await reports.pruneCursors(clock.now)).toBe(1);
-      expect(await database.sql("SELECT instance FROM lars_agent_instance")).toEqual([[A]]);
+      expect(await reports.pruneCursors(clock.now, 0)).toBe(1);
+      expect(await reports.pruneCursors(clock.now, 0)).toBe(0);
+      expect(await database.sql("SELECT instance FROM lars_agent_instance WHERE pruned_at_ms = 0")).toEqual([[A]]);
       expect(await database.sql("SELECT ip, succ FROM lars_call_cursor")).toEqual([[0x0a000001, 11]]);
       await reports.apply([total(3, 12)], []);
       expect((await store.reports.status({ limit: 9 })).map(({ succ }) => succ)).toEqual([7, 12]);
+    });
+
+    test("an instance that returns after its cursors were forgotten is counted from the first totals it tells, not twice", async () => {
+      const { reports, clock, database } = await fresh();
+      const succ = async () => (await reports.status({ limit: 9 })).map((row) => row.succ);
+      await reports.apply([total(1, 1000, 10), total(1, 7, 0, { ip: 9 })], []);
+      clock.now += 1000;
+      await reports.pruneCursors(clock.now, 0);
+      expect(await database.sql("SELECT COUNT(*) FROM lars_call_cursor")).toEqual([[0]]);
+      await reports.apply([total(2, 1005, 10)], []);
+      expect(await succ()).toEqual([7, 1000]);
+      await reports.apply([total(3, 1006, 11), total(3, 8, 0, { ip: 9 })], []);
+      await reports.apply([total(4, 9, 0, { ip: 9 })], []);
+      expect(await succ()).toEqual([8, 1001]);
+      // Forgotten altogether: a new instance for all anybody knows.
+      clock.now += 1000;
+      expect(await reports.pruneCursors(clock.now, clock.now)).toBe(0);
+      expect(await database.sql("SELECT COUNT(*) FROM lars_agent_instance")).toEqual([[0]]);
+      expect(await database.sql("SELECT COUNT(*) FROM lars_call_cursor")).toEqual([[0]]);
+    });
+
+    test("a window that waited through an outage does not replace one that came later, a live one does whatever its time", async () => {
+      const { reports } = await fresh();
+      await reports.apply([], [window({ succ: 5, ts: 200 }), window({ ip: 9, succ: 5, ts: 200 })]);
+      await reports.apply(
+        [],
+        [
+          window({ succ: 1, ts: 199, late: true }),
+          window({ ip: 9, succ: 2, ts: 200, late: true }),
+          window({ modid: 3, succ: 3, ts: 1, late: true }),
+        ],
+      );
+      expect((await reports.status({ limit: 9 })).map(({ ip, succ }) => [ip, succ])).toEqual([
+        [9, 2],
+        [0x0a000001, 5],
+        [0x0a000001, 3],
+      ]);
+      await reports.apply([], [window({ succ: 1, ts: 199 })]);
+      expect((await reports.status({ limit: 9 }))[1]!.succ).toBe(1);
     });
 
     test(

@@ -199,6 +199,8 @@ export const larsAgentInstance = mysqlTable(
     instance: text(16).notNull(),
     caller: uint().notNull(),
     lastSeenMs: ubigint("last_seen_ms").notNull(),
+    /** When its cursors were forgotten; 0: they are all there. */
+    prunedAtMs: ubigint("pruned_at_ms").notNull().default(0),
   },
   (t) => [unique("lars_agent_instance_instance").on(t.instance), index("lars_agent_instance_seen").on(t.lastSeenMs)],
 );

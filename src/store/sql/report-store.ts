@@ -104,24 +104,36 @@ export class SqlReportStore implements ReportStore {
     });
   }
 
-  async pruneCursors(beforeMs: number): Promise<number> {
-    let pruned = 0;
-    for (;;) {
+  async pruneCursors(beforeMs: number, forgetBeforeMs: number): Promise<number> {
+    const nowMs = Math.floor(this.#now());
+    const pruned = await this.#pruneWhere(
+      `last_seen_ms < ${Math.floor(beforeMs)} AND pruned_at_ms = 0`,
+      (session, ids) => session.run(`UPDATE lars_agent_instance SET pruned_at_ms = ${nowMs} WHERE id IN (${ids})`),
+    );
+    await this.#pruneWhere(`last_seen_ms < ${Math.floor(forgetBeforeMs)}`, (session, ids) =>
+      session.run(`DELETE FROM lars_agent_instance WHERE id IN (${ids})`),
+    );
+    return pruned;
+  }
+
+  /** Deletes the cursors of some instances, step by step, and does the rest in the same transactions. */
+  async #pruneWhere(
+    condition: string,
+    rest: (session: SqlSession, ids: readonly number[]) => Promise<number>,
+  ): Promise<number> {
+    const select = `SELECT id FROM lars_agent_instance WHERE ${condition}`;
+    for (let pruned = 0; ; ) {
       const step = await this.#database.transaction(async (session) => {
-        const silent = await session.rows<[number]>(
-          `SELECT id FROM lars_agent_instance WHERE last_seen_ms < ? ORDER BY id LIMIT ${PRUNE_STEP}`,
-          [Math.floor(beforeMs)],
-        );
+        const silent = await session.rows<[number]>(`${select} ORDER BY id LIMIT ${PRUNE_STEP}`);
         if (silent.length === 0) return 0;
         // Looked at again under the lock: one of them may have reported meanwhile.
         const locked = await session.rows<[number]>(
-          `SELECT id FROM lars_agent_instance WHERE id IN (${silent.map(([id]) => id)}) AND last_seen_ms < ? ORDER BY id${this.#dialect.forUpdate}`,
-          [Math.floor(beforeMs)],
+          `${select} AND id IN (${silent.map(([id]) => id)}) ORDER BY id${this.#dialect.forUpdate}`,
         );
         if (locked.length === 0) return 0;
         const ids = locked.map(([id]) => id);
         await session.run(`DELETE FROM lars_call_cursor WHERE instance_id IN (${ids})`);
-        return session.run(`DELETE FROM lars_agent_instance WHERE id IN (${ids})`);
+        return rest(session, ids);
       });
       pruned += step;
       if (step === 0) return pruned;
@@ -130,14 +142,15 @@ export class SqlReportStore implements ReportStore {
 
   /** What the totals add to what was counted before; moves the cursors on. */
   async #count(session: SqlSession, totals: readonly RunningTotal[]): Promise<Counted[]> {
-    const idOf = await this.#lockInstances(session, totals);
-    const cursors = await this.#readCursors(session, totals, idOf);
+    const instances = await this.#lockInstances(session, totals);
+    const cursors = await this.#readCursors(session, totals, instances);
     const counted: Counted[] = [];
     const moved: SqlValue[][] = [];
     for (const row of totals) {
-      const id = idOf.get(row.instance)!;
+      const { id, pruned } = instances.get(row.instance)!;
       const cursor = cursors.get(cursorKey(id, row));
-      const delta = advanceCursor(cursor, row);
+      // Of an instance whose cursors were forgotten nobody knows what was counted: counting begins with what it tells now.
+      const delta = cursor === undefined && pruned ? { succ: 0, err: 0 } : advanceCursor(cursor, row);
       if (delta === undefined) continue;
       counted.push({ row, ...delta });
       moved.push([
@@ -160,14 +173,14 @@ export class SqlReportStore implements ReportStore {
     return counted;
   }
 
-  async #lockInstances(session: SqlSession, totals: readonly RunningTotal[]): Promise<Map<string, number>> {
+  async #lockInstances(session: SqlSession, totals: readonly RunningTotal[]): Promise<Map<string, Instance>> {
     const callerOf = new Map<string, number>();
     for (const { instance, caller } of totals) callerOf.set(instance, caller);
     const instances = [...callerOf.keys()].sort();
     const now = Math.floor(this.#now());
     for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
-      const idOf = await readInstances(session, instances);
-      const unknown = instances.filter((instance) => !idOf.has(instance));
+      const found = await readInstances(session, instances);
+      const unknown = instances.filter((instance) => !found.has(instance));
       if (unknown.length > 0) {
         // Only those not seen: an INSERT that is ignored would still use up an id.
         await insertRows(
@@ -175,15 +188,17 @@ export class SqlReportStore implements ReportStore {
           `${this.#dialect.insertIgnore} INTO lars_agent_instance (instance, caller, last_seen_ms)`,
           unknown.map((instance) => [instance, callerOf.get(instance)! >>> 0, now]),
         );
-        for (const [instance, id] of await readInstances(session, unknown)) idOf.set(instance, id);
+        for (const [instance, known] of await readInstances(session, unknown)) found.set(instance, known);
       }
-      const ids = [...idOf.values()].sort((a, b) => a - b);
+      const ids = [...found.values()].map(({ id }) => id).sort((a, b) => a - b);
       let locked = 0;
       for (const part of chunks(ids, MAX_TERMS)) {
         locked += await session.run(`UPDATE lars_agent_instance SET last_seen_ms = ${now} WHERE id IN (${part})`);
       }
-      // One fewer: it was pruned between our look and our lock. Its cursors are gone too, so it starts again.
-      if (locked === instances.length) return idOf;
+      // One fewer: it was forgotten between our look and our lock. Its cursors are gone too, so it starts again.
+      if (locked !== instances.length) continue;
+      // Whether cursors were pruned is asked again now that nobody can prune them.
+      return readInstances(session, instances, this.#dialect.forUpdate);
     }
     throw new Error("agent instances are being pruned faster than they report; the age to prune at is too small");
   }
@@ -191,11 +206,13 @@ export class SqlReportStore implements ReportStore {
   async #readCursors(
     session: SqlSession,
     totals: readonly RunningTotal[],
-    idOf: ReadonlyMap<string, number>,
+    instances: ReadonlyMap<string, Instance>,
   ): Promise<Map<string, CallCursor>> {
     const terms = new Set<string>();
     for (const row of totals) {
-      terms.add(`(instance_id=${idOf.get(row.instance)} AND modid=${row.modid >>> 0} AND cmdid=${row.cmdid >>> 0})`);
+      terms.add(
+        `(instance_id=${instances.get(row.instance)!.id} AND modid=${row.modid >>> 0} AND cmdid=${row.cmdid >>> 0})`,
+      );
     }
     const found = new Map<string, CallCursor>();
     for (const part of chunks([...terms], MAX_TERMS)) {
@@ -245,14 +262,24 @@ function cursorKey(
   return `${id},${modid >>> 0},${cmdid >>> 0},${ip >>> 0},${port}`;
 }
 
-async function readInstances(session: SqlSession, instances: readonly string[]): Promise<Map<string, number>> {
-  const found = new Map<string, number>();
+interface Instance {
+  readonly id: number;
+  /** Its cursors were forgotten at some time. */
+  readonly pruned: boolean;
+}
+
+async function readInstances(
+  session: SqlSession,
+  instances: readonly string[],
+  lock = "",
+): Promise<Map<string, Instance>> {
+  const found = new Map<string, Instance>();
   for (const part of chunks(instances, MAX_TERMS)) {
-    const rows = await session.rows<[number, string]>(
-      `SELECT id, instance FROM lars_agent_instance WHERE instance IN (${part.map(() => "?").join(",")})`,
+    const rows = await session.rows<[number, string, number]>(
+      `SELECT id, instance, pruned_at_ms FROM lars_agent_instance WHERE instance IN (${part.map(() => "?").join(",")})${lock}`,
       part,
     );
-    for (const [id, instance] of rows) found.set(instance, id);
+    for (const [id, instance, prunedAtMs] of rows) found.set(instance, { id, pruned: Number(prunedAtMs) > 0 });
   }
   return found;
 }

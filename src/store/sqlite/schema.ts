@@ -153,7 +153,13 @@ export const larsLeaseClock = sqliteTable("lars_lease_clock", {
 
 export const larsAgentInstance = sqliteTable(
   "lars_agent_instance",
-  { id: rowId(), instance: text().notNull(), caller: uint(), lastSeenMs: integer("last_seen_ms").notNull() },
+  {
+    id: rowId(),
+    instance: text().notNull(),
+    caller: uint(),
+    lastSeenMs: integer("last_seen_ms").notNull(),
+    prunedAtMs: integer("pruned_at_ms").notNull().default(0),
+  },
   (t) => [unique("lars_agent_instance_instance").on(t.instance), index("lars_agent_instance_seen").on(t.lastSeenMs)],
 );
 
