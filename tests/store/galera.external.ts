@@ -14,7 +14,7 @@ import { leaseStoreContract } from "./lease-store.contract.ts";
 import { reportStoreContract } from "./report-store.contract.ts";
 import { routePolicyContract } from "./route-policy.contract.ts";
 import { routeStoreContract } from "./route-store.contract.ts";
-import { commit, host, readAll, type TestDatabase } from "./store-fixture.ts";
+import { adopt, commit, host, NOW_MS, oldInsert, oldVersion, readAll, type TestDatabase } from "./store-fixture.ts";
 import { tokenStoreContract } from "./token-store.contract.ts";
 
 let galera: Galera;
@@ -108,6 +108,44 @@ describe("Galera", () => {
       expect(rows.map(({ succ, err }) => [succ, err])).toEqual(Array.from({ length: 20 }, () => [100, 10]));
     });
   }, 60_000);
+
+  test("what an old tool writes through another node is adopted, with the ids that node gives", async () => {
+    const { name, url } = await make();
+    await withStores([url], {}, async (store) => {
+      await store.migrate();
+      await commit(store.routes, { action: "add-host", modid: 1, cmdid: 1, host: host(1) });
+      for (const i of [1, 2]) {
+        await galera.sql(
+          i,
+          name,
+          oldInsert(7, i, host(i)),
+          `INSERT INTO RouteChange (modid, cmdid, version) VALUES (7, ${i}, 1)`,
+          oldVersion(NOW_MS / 1000 + i),
+        );
+        expect((await store.routes.head()).foreignMoved).toBe(true);
+        expect(await adopt(store.routes)).toBe(1);
+        expect((await store.routes.head()).foreignMoved).toBe(false);
+        expect((await readAll(store.routes)).hosts(7, i)).toEqual([host(i)]);
+      }
+    });
+  });
+
+  for (const { what, alter, says } of [
+    { what: "an engine that is not replicated", alter: "ENGINE=MyISAM", says: "has engine MyISAM" },
+    { what: "no primary key", alter: "MODIFY id INT UNSIGNED NOT NULL, DROP PRIMARY KEY", says: "has no primary key" },
+  ]) {
+    test(`an old table with ${what} is refused before anything is changed, and the error says what to do`, async () => {
+      const { name, url } = await make();
+      const table = "CREATE TABLE RouteData (id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, modid INT)";
+      await galera.sql(0, name, table, `ALTER TABLE RouteData ${alter}`);
+      await withStores([url], {}, async (store) => {
+        const error = (await store.migrate().catch((reason: unknown) => reason)) as Error;
+        expect(error.message).toContain(`table RouteData ${says}`);
+        expect(error.message).toContain("ALTER TABLE RouteData");
+      });
+      expect(await galera.sql(0, name, "SHOW TABLES")).toEqual([["RouteData"]]);
+    });
+  }
 
   test("a node that lags is never read for older than what was committed: calls wait, and end in time", async () => {
     const { name } = await make();

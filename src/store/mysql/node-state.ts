@@ -29,7 +29,7 @@ export const STATUS_QUERY =
 const DONOR = "2";
 const SYNCED = "4";
 
-function isOn(value: string | undefined): boolean {
+export function isOn(value: string | undefined): boolean {
   return value === "1" || value?.toUpperCase() === "ON";
 }
 
