@@ -19,6 +19,7 @@ import { listenerTls, readCaFile, serverTlsPaths } from "../platform/tls-materia
 import { exposeTls, TlsWatch } from "../platform/tls-watch.ts";
 import { version } from "../platform/version.ts";
 import { databaseOptions } from "../store/database.ts";
+import { tellNodeMoves } from "../store/node-moves.ts";
 import { openDatabase } from "../store/open.ts";
 import { openWhenReachable } from "../store/opening.ts";
 import { makeApp } from "./app.ts";
@@ -63,10 +64,10 @@ if (following !== undefined) exposeFollower(metrics, following.follower);
 const database =
   following?.follower ??
   (await startOrExit("dns", () =>
-    openDatabase(
-      databaseUrl(config),
-      databaseOptions(config.database, readCaFile("database.tls_ca_file", config.database.tls_ca_file)),
-    ),
+    openDatabase(databaseUrl(config), {
+      ...databaseOptions(config.database, readCaFile("database.tls_ca_file", config.database.tls_ca_file)),
+      onMove: tellNodeMoves(log, metrics),
+    }),
   ));
 shutdown.onShutdown("database", () => database.close());
 

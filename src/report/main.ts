@@ -16,6 +16,7 @@ import { listenerTls, readCaFile, serverTlsPaths } from "../platform/tls-materia
 import { exposeTls, TlsWatch } from "../platform/tls-watch.ts";
 import { version } from "../platform/version.ts";
 import { databaseOptions } from "../store/database.ts";
+import { tellNodeMoves } from "../store/node-moves.ts";
 import { openDatabase } from "../store/open.ts";
 import { openWhenReachable } from "../store/opening.ts";
 import { SqliteReportSpool } from "../store/sqlite/report-spool.ts";
@@ -50,10 +51,10 @@ const httpTls = tcpTls && { ...tcpTls, clientCa: undefined };
 exposeTls(metrics, [tls]);
 
 const database = await startOrExit("report", () =>
-  openDatabase(
-    databaseUrl(config),
-    databaseOptions(config.database, readCaFile("database.tls_ca_file", config.database.tls_ca_file)),
-  ),
+  openDatabase(databaseUrl(config), {
+    ...databaseOptions(config.database, readCaFile("database.tls_ca_file", config.database.tls_ca_file)),
+    onMove: tellNodeMoves(log, metrics),
+  }),
 );
 shutdown.onShutdown("database", () => database.close());
 

@@ -1,7 +1,7 @@
 // `bun run test:all`: what a change must pass. Installs what the tests need and this machine lacks (from the
 // distribution's packages, saying so), then type-checks, lints and runs every test, also those that need a server.
 // Ends with one line: "N passed, N failed".
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 
 const ROOT = resolve(import.meta.dir, "../..");
@@ -9,6 +9,7 @@ const PATH = `${process.env.PATH ?? ""}:/usr/sbin:/usr/local/sbin`;
 
 interface Need {
   readonly what: string;
+  /** One of these is enough; absolute ones are files. */
   readonly programs: readonly string[];
   readonly debianPackage: string;
 }
@@ -19,6 +20,12 @@ const NEEDS: readonly Need[] = [
     programs: ["mariadbd", "mysqld"],
     debianPackage: "mariadb-server",
   },
+  {
+    what: "Galera (the database as a cluster)",
+    programs: ["/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so"],
+    debianPackage: "galera-4",
+  },
+  { what: "rsync (a Galera node takes its state by it)", programs: ["rsync"], debianPackage: "rsync" },
   { what: "curl (the README's lines are run)", programs: ["curl"], debianPackage: "curl" },
   {
     what: "unshare and nsenter (machines and disks of the tests' own)",
@@ -49,8 +56,12 @@ async function run(command: readonly string[], env: Record<string, string> = {})
   return await child.exited;
 }
 
+function isThere(program: string): boolean {
+  return program.startsWith("/") ? existsSync(program) : Bun.which(program, { PATH }) !== null;
+}
+
 async function installNeeds(): Promise<void> {
-  const missing = NEEDS.filter(({ programs }) => !programs.some((program) => Bun.which(program, { PATH }) !== null));
+  const missing = NEEDS.filter(({ programs }) => !programs.some(isThere));
   if (missing.length === 0) return;
   const packages = missing.map(({ debianPackage }) => debianPackage);
   const wanted = missing.map(({ what, debianPackage }) => `${what}: package ${debianPackage}`).join("; ");
