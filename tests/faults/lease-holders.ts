@@ -28,7 +28,9 @@ export interface Holder {
 const TICK_MS = 5;
 /** fetch makes 256 requests at a time. */
 const MAX_UNDER_WAY = 128;
-const REQUEST_TIMEOUT_MS = 1000;
+const HEARTBEAT_TIMEOUT_MS = 1000;
+/** Many thousands register at once, and each is durable when it is answered. */
+const REGISTER_TIMEOUT_MS = 10_000;
 
 export class LeaseHolders {
   readonly holders: readonly Holder[];
@@ -54,7 +56,7 @@ export class LeaseHolders {
     }));
   }
 
-  async #ask(path: string, body: unknown, first: number): Promise<number> {
+  async #ask(path: string, body: unknown, first: number, timeoutMs: number): Promise<number> {
     const { dns } = this.options;
     for (let attempt = 0; ; attempt++) {
       let status = 0;
@@ -66,7 +68,7 @@ export class LeaseHolders {
             ...(body === undefined ? {} : { "content-type": "application/json" }),
           },
           ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-          signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+          signal: AbortSignal.timeout(timeoutMs),
         });
         await response.arrayBuffer();
         status = response.status;
@@ -89,7 +91,7 @@ export class LeaseHolders {
         const [i, holder] = next;
         const { id, modid, cmdid, ip, port } = holder;
         holder.sentMs = performance.now();
-        const status = await this.#ask(id, { modid, cmdid, ip, port, ttlSeconds }, i);
+        const status = await this.#ask(id, { modid, cmdid, ip, port, ttlSeconds }, i, REGISTER_TIMEOUT_MS);
         if (status !== 200) throw new Error(`registration ${id} was answered ${status}`);
         holder.acknowledgedMs = performance.now();
       }
@@ -114,7 +116,7 @@ export class LeaseHolders {
     if (holder.silent || holder.acknowledgedMs === 0) return;
     this.#underWay++;
     const sentMs = performance.now();
-    const status = await this.#ask(`${holder.id}/heartbeat`, undefined, i);
+    const status = await this.#ask(`${holder.id}/heartbeat`, undefined, i, HEARTBEAT_TIMEOUT_MS);
     this.#underWay--;
     if (status === 200) {
       this.heartbeats++;
