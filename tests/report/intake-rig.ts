@@ -9,12 +9,21 @@ import { RecordingLog } from "../support/recording-log.ts";
 export const FLUSH_MS = 200;
 
 export class IntakeRig {
-  readonly store = new MemoryReportStore();
+  readonly store: MemoryReportStore;
   readonly clock = new ManualClock();
   readonly log = new RecordingLog();
   readonly intake: Intake;
 
-  constructor(options: { maxRows?: number; batchRows?: number; writers?: number; spool?: ReportSpool } = {}) {
+  constructor(
+    options: {
+      maxRows?: number;
+      batchRows?: number;
+      writers?: number;
+      spool?: ReportSpool;
+      store?: MemoryReportStore;
+    } = {},
+  ) {
+    this.store = options.store ?? new MemoryReportStore();
     this.intake = new Intake({
       store: this.store,
       spool: options.spool,

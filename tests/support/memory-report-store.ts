@@ -49,7 +49,10 @@ export class MemoryReportStore implements ReportStore {
       const held = this.#rows.get(keyOf(row));
       this.#put(row, (held?.succ ?? 0) + added.succ, (held?.err ?? 0) + added.err);
     }
-    for (const row of windows) this.#put(row, row.succ, row.err);
+    for (const row of windows) {
+      const held = this.#rows.get(keyOf(row));
+      if (row.late !== true || held === undefined || held.ts <= row.ts) this.#put(row, row.succ, row.err);
+    }
     this.batches.push(totals.length + windows.length);
   }
 
