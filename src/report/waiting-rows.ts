@@ -48,6 +48,7 @@ export interface TakenRow {
 export type Offered = "added" | "replaced" | "stale" | "full";
 
 const NONE = -1;
+const KEY = 6;
 const FIRST_CAPACITY = 1024;
 const WINDOW = 1 << 16;
 const OVERLOAD = 1;
@@ -69,14 +70,11 @@ export class WaitingRows {
   #capacity = FIRST_CAPACITY;
   /** Slot + 1 of the row whose hash leads here; 0: none. Twice as large as the columns, so that probes stay short. */
   #table = new Int32Array(FIRST_CAPACITY * 2);
-  #modid = new Int32Array(FIRST_CAPACITY);
-  #cmdid = new Int32Array(FIRST_CAPACITY);
-  #ip = new Int32Array(FIRST_CAPACITY);
-  /** Port, and whether it is a window: the two kinds never replace each other. */
-  #port = new Int32Array(FIRST_CAPACITY);
-  /** Whose row it is: the halves of the instance; a window's caller and 0. */
-  #sourceHigh = new Int32Array(FIRST_CAPACITY);
-  #sourceLow = new Int32Array(FIRST_CAPACITY);
+  /**
+   * Six numbers a slot, side by side, for they are compared together: modid, cmdid, ip; the port, and whether it is a
+   * window (the two kinds never replace each other); whose row it is: the halves of the instance, a window's caller and 0.
+   */
+  #keys = new Int32Array(FIRST_CAPACITY * KEY);
   #caller = new Int32Array(FIRST_CAPACITY);
   #succ = new Int32Array(FIRST_CAPACITY);
   #err = new Int32Array(FIRST_CAPACITY);
@@ -220,8 +218,8 @@ export class WaitingRows {
   #text = hex(0) + hex(0);
 
   #instanceOf(slot: number): string {
-    const high = this.#sourceHigh[slot]!;
-    const low = this.#sourceLow[slot]!;
+    const high = this.#keys[slot * KEY + 4]!;
+    const low = this.#keys[slot * KEY + 5]!;
     if (high !== this.#textHigh || low !== this.#textLow) {
       this.#textHigh = high;
       this.#textLow = low;
@@ -232,11 +230,13 @@ export class WaitingRows {
 
   #read(slot: number): TakenRow {
     const flags = this.#flags[slot]!;
-    const port = this.#port[slot]!;
+    const keys = this.#keys;
+    const key = slot * KEY;
+    const port = keys[key + 3]!;
     return {
-      modid: this.#modid[slot]!,
-      cmdid: this.#cmdid[slot]!,
-      ip: this.#ip[slot]!,
+      modid: keys[key]!,
+      cmdid: keys[key + 1]!,
+      ip: keys[key + 2]!,
       port: port & 0xffff,
       caller: this.#caller[slot]!,
       succ: this.#succ[slot]! >>> 0,
@@ -263,28 +263,26 @@ export class WaitingRows {
   }
 
   #hashOf(slot: number): number {
-    return this.#hash(
-      this.#modid[slot]!,
-      this.#cmdid[slot]!,
-      this.#ip[slot]!,
-      this.#port[slot]!,
-      this.#sourceHigh[slot]!,
-      this.#sourceLow[slot]!,
-    );
+    const keys = this.#keys;
+    const at = slot * KEY;
+    return this.#hash(keys[at]!, keys[at + 1]!, keys[at + 2]!, keys[at + 3]!, keys[at + 4]!, keys[at + 5]!);
   }
 
   #find(modid: number, cmdid: number, ip: number, port: number, high: number, low: number): number {
-    const mask = this.#table.length - 1;
+    const table = this.#table;
+    const keys = this.#keys;
+    const mask = table.length - 1;
     for (let at = this.#hash(modid, cmdid, ip, port, high, low) & mask; ; at = (at + 1) & mask) {
-      const slot = this.#table[at]! - 1;
+      const slot = table[at]! - 1;
       if (slot === NONE) return NONE;
+      const key = slot * KEY;
       if (
-        this.#ip[slot] === (ip | 0) &&
-        this.#modid[slot] === (modid | 0) &&
-        this.#cmdid[slot] === (cmdid | 0) &&
-        this.#port[slot] === port &&
-        this.#sourceLow[slot] === (low | 0) &&
-        this.#sourceHigh[slot] === (high | 0)
+        keys[key + 2] === (ip | 0) &&
+        keys[key] === (modid | 0) &&
+        keys[key + 1] === (cmdid | 0) &&
+        keys[key + 3] === port &&
+        keys[key + 5] === (low | 0) &&
+        keys[key + 4] === (high | 0)
       )
         return slot;
     }
@@ -297,12 +295,14 @@ export class WaitingRows {
       if (this.#used === this.#capacity) this.#grow();
       slot = this.#used++;
     }
-    this.#modid[slot] = modid;
-    this.#cmdid[slot] = cmdid;
-    this.#ip[slot] = ip;
-    this.#port[slot] = port;
-    this.#sourceHigh[slot] = high;
-    this.#sourceLow[slot] = low;
+    const keys = this.#keys;
+    const key = slot * KEY;
+    keys[key] = modid;
+    keys[key + 1] = cmdid;
+    keys[key + 2] = ip;
+    keys[key + 3] = port;
+    keys[key + 4] = high;
+    keys[key + 5] = low;
     this.#enter(slot);
     this.#size++;
     return slot;
@@ -360,8 +360,8 @@ export class WaitingRows {
 
   #grow(): void {
     this.#capacity *= 2;
-    const ints = (from: Int32Array): Int32Array<ArrayBuffer> => {
-      const to = new Int32Array(this.#capacity);
+    const ints = (from: Int32Array, each = 1): Int32Array<ArrayBuffer> => {
+      const to = new Int32Array(this.#capacity * each);
       to.set(from);
       return to;
     };
@@ -370,12 +370,7 @@ export class WaitingRows {
       to.set(from);
       return to;
     };
-    this.#modid = ints(this.#modid);
-    this.#cmdid = ints(this.#cmdid);
-    this.#ip = ints(this.#ip);
-    this.#port = ints(this.#port);
-    this.#sourceHigh = ints(this.#sourceHigh);
-    this.#sourceLow = ints(this.#sourceLow);
+    this.#keys = ints(this.#keys, KEY);
     this.#caller = ints(this.#caller);
     this.#succ = ints(this.#succ);
     this.#err = ints(this.#err);
