@@ -2,6 +2,7 @@
 // batches (one message per loop turn and sibling, for a message costs as much as ten picks). What is under way to a
 // sibling is bounded; beyond that a datagram is dropped and counted, as a full socket would.
 
+import type { UdpAddress } from "../net/udp-socket.ts";
 import type { ReplySink } from "./shard.ts";
 import { counterIndex, type ShardCounters } from "./shard-counters.ts";
 import type { PeerBatch, PeerDatagram } from "./shard-protocol.ts";
@@ -15,9 +16,9 @@ export interface PeerPort {
 
 export interface PeerHandler {
   /** A sibling's client asks; answers go into `sink`. */
-  request(datagram: Uint8Array, sink: ReplySink, port: number, address: string): void;
+  request(datagram: Uint8Array, sink: ReplySink, port: number, address: UdpAddress): void;
   /** The answer for a client of this shard. */
-  reply(bytes: Uint8Array, port: number, address: string): void;
+  reply(bytes: Uint8Array, port: number, address: UdpAddress): void;
 }
 
 const MAX_UNDER_WAY = 4096;
@@ -31,10 +32,11 @@ class Peer implements ReplySink {
 
   constructor(
     readonly port: PeerPort,
+    readonly posted: () => void,
     private readonly schedule: () => void,
   ) {}
 
-  reply(bytes: Uint8Array, length: number, port: number, address: string): void {
+  reply(bytes: Uint8Array, length: number, port: number, address: UdpAddress): void {
     this.replies.push({ bytes: bytes.slice(0, length), port, address });
     this.schedule();
   }
@@ -50,22 +52,25 @@ export class ShardPeers {
     private readonly defer: (flush: () => void) => void,
   ) {}
 
-  /** A sibling that was restarted brings a new port; what was under way to the old one is lost. */
-  connect(shard: number, port: PeerPort): void {
+  /**
+   * A sibling that was restarted brings a new port; what was under way to the old one is lost. `posted` is called after
+   * every message to it.
+   */
+  connect(shard: number, port: PeerPort, posted: () => void): void {
     this.#peers.get(shard)?.port.close();
-    const peer = new Peer(port, () => this.#schedule());
+    const peer = new Peer(port, posted, () => this.#schedule());
     this.#peers.set(shard, peer);
     port.onmessage = (event) => this.#receive(peer, event.data as PeerBatch);
   }
 
-  forward(shard: number, datagram: Uint8Array, port: number, address: string): void {
+  forward(shard: number, datagram: Uint8Array, port: number, address: UdpAddress): void {
     const peer = this.#peers.get(shard);
     if (peer === undefined || peer.underWay >= MAX_UNDER_WAY) {
       this.counters.values[FORWARD_DROPPED]! += 1;
       return;
     }
     peer.underWay++;
-    peer.requests.push({ bytes: datagram, port, address });
+    peer.requests.push({ bytes: datagram.slice(), port, address });
     this.#schedule();
   }
 
@@ -92,6 +97,7 @@ export class ShardPeers {
       peer.replies = [];
       peer.taken = 0;
       peer.port.postMessage({ requests, replies, taken });
+      peer.posted();
     }
   }
 }

@@ -4,9 +4,11 @@
 import { backoffDelay } from "../core/backoff.ts";
 import { StatisticsReader } from "../core/call-statistics.ts";
 import { shardOf } from "../core/shard-map.ts";
+import { closeUdp, type OpenUdp, openUdp, ring } from "../net/udp-batch.ts";
 import type { Log } from "../platform/log.ts";
 import { PICK_ANSWER_NUMBERS, readPickAnswer } from "./pick-batch.ts";
 import { ShardCounters } from "./shard-counters.ts";
+import { announce, type DoorbellState, makeDoorbellState } from "./shard-doorbell.ts";
 import type { ModuleDescription, ResolveAnswer, RouteUpdate } from "./shard-modules.ts";
 import type { CallReport, FromShard, PickAnswer, ShardSettings, ToShard } from "./shard-protocol.ts";
 
@@ -51,6 +53,9 @@ interface Slot {
   ready: boolean;
   port: number;
   receiveBufferBytes: number;
+  /** Bound once for all workers this slot will have; undefined where each binds one of Bun's. */
+  socket: OpenUdp | undefined;
+  doorbell: DoorbellState;
   restarts: number;
   /** Deaths since it last ran for a while. */
   attempt: number;
@@ -96,6 +101,8 @@ export class ShardPool {
           ready: false,
           port: 0,
           receiveBufferBytes: 0,
+          socket: undefined,
+          doorbell: makeDoorbellState(),
           restarts: 0,
           attempt: 0,
           startedAtMs: 0,
@@ -103,12 +110,33 @@ export class ShardPool {
           failure: "",
         });
       }
+      try {
+        for (const slot of this.#slots) this.#open(slot);
+      } catch (error) {
+        this.#closeSockets();
+        reject(error);
+        return;
+      }
       for (const slot of this.#slots) this.#spawn(slot);
     });
   }
 
+  /** The socket outlives the worker: what callers send while one is being replaced waits for its successor. */
+  #open(slot: Slot): void {
+    const { hostname, port, receiveBufferBytes } = this.#options;
+    slot.socket = openUdp(hostname, port === 0 ? 0 : port + slot.index, receiveBufferBytes);
+  }
+
+  #closeSockets(): void {
+    for (const slot of this.#slots) {
+      if (slot.socket !== undefined) closeUdp(slot.socket);
+      slot.socket = undefined;
+    }
+  }
+
   #spawn(slot: Slot): void {
     const { hostname, port, shards, receiveBufferBytes, maxStatisticsEntries, log } = this.#options;
+    slot.doorbell = makeDoorbellState();
     const worker = new Worker(new URL("./shard-worker.ts", import.meta.url).href);
     slot.worker = worker;
     slot.startedAtMs = performance.now();
@@ -124,6 +152,8 @@ export class ShardPool {
       hostname,
       port: port === 0 ? slot.port : port + slot.index,
       receiveBufferBytes,
+      socket: slot.socket,
+      doorbell: slot.doorbell,
       settings: this.#settings,
       blocks: slot.statistics.blocks(),
       maxStatisticsEntries,
@@ -132,8 +162,8 @@ export class ShardPool {
     for (const peer of this.#slots) {
       if (peer === slot || peer.worker === undefined) continue;
       const { port1, port2 } = new MessageChannel();
-      slot.worker.postMessage({ type: "peer", shard: peer.index, port: port1 } as unknown as ToShard, [port1]);
-      peer.worker.postMessage({ type: "peer", shard: slot.index, port: port2 } as unknown as ToShard, [port2]);
+      this.#post(slot, { type: "peer", shard: peer.index, port: port1, ...bellOf(peer) }, [port1]);
+      this.#post(peer, { type: "peer", shard: slot.index, port: port2, ...bellOf(slot) }, [port2]);
     }
     this.#sendRoutes(slot, this.#options.routes());
   }
@@ -151,8 +181,12 @@ export class ShardPool {
     if (batch.length > 0) this.#post(slot, { type: "routes", routes: batch });
   }
 
-  #post(slot: Slot, message: ToShard): void {
-    slot.worker?.postMessage(message);
+  #post(slot: Slot, message: ToShard, transfer: Bun.Transferable[] = []): void {
+    if (slot.worker === undefined) return;
+    slot.worker.postMessage(message, transfer);
+    announce(slot.doorbell, () => {
+      if (slot.socket !== undefined) ring(slot.socket);
+    });
   }
 
   #owner(modid: number, cmdid: number): Slot {
@@ -360,5 +394,10 @@ export class ShardPool {
       ),
     );
     for (const slot of this.#slots) slot.worker?.terminate();
+    this.#closeSockets();
   }
+}
+
+function bellOf({ socket, doorbell }: Slot): { socket: OpenUdp | undefined; doorbell: DoorbellState } {
+  return { socket, doorbell };
 }

@@ -3,7 +3,10 @@
 
 import type { StatisticsBlock } from "../core/call-statistics.ts";
 import type { BalancerSettings } from "../core/make-balancer.ts";
+import type { OpenUdp } from "../net/udp-batch.ts";
+import type { UdpAddress } from "../net/udp-socket.ts";
 import type { LogFields, LogLevel } from "../platform/log.ts";
+import type { DoorbellState } from "./shard-doorbell.ts";
 import type { ModuleDescription, ModuleLimits, ResolveAnswer, RouteUpdate } from "./shard-modules.ts";
 
 export interface ShardSettings {
@@ -19,6 +22,9 @@ export interface ShardStart {
   readonly hostname: string;
   readonly port: number;
   readonly receiveBufferBytes: number;
+  /** Bound already, to be read by system call; undefined where the shard is to bind one of Bun's. */
+  readonly socket: OpenUdp | undefined;
+  readonly doorbell: DoorbellState;
   readonly settings: ShardSettings;
   /** Statistics of a predecessor that died; its successor goes on counting in them. */
   readonly blocks: readonly StatisticsBlock[];
@@ -38,7 +44,14 @@ export interface CallReport {
 
 export type ToShard =
   | ShardStart
-  | { readonly type: "peer"; readonly shard: number; readonly port: MessagePort }
+  /** `socket`, `doorbell`: the sibling's. */
+  | {
+      readonly type: "peer";
+      readonly shard: number;
+      readonly port: MessagePort;
+      readonly socket: OpenUdp | undefined;
+      readonly doorbell: DoorbellState;
+    }
   | { readonly type: "routes"; readonly routes: readonly RouteUpdate[] }
   | { readonly type: "configure"; readonly settings: ShardSettings }
   /** Picks (pick-batch.ts). */
@@ -83,5 +96,5 @@ export interface PeerBatch {
 export interface PeerDatagram {
   readonly bytes: Uint8Array;
   readonly port: number;
-  readonly address: string;
+  readonly address: UdpAddress;
 }

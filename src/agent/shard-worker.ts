@@ -1,13 +1,18 @@
 // The worker around a shard: one thread, one UDP socket. It carries messages between the main thread, the siblings and
 // the socket, and keeps time; what a datagram means is shard.ts's business. Everything that could hold up a datagram
 // (HTTP, files, TCP, logs) lives in the main thread.
+//
+// Where it can, the thread waits for datagrams in the system call that receives them (udp-batch.ts) and gives the event
+// loop a turn every few milliseconds and whenever a message was posted (shard-doorbell.ts). Elsewhere Bun's socket calls.
 
 import { RESOLVING } from "../core/balancer.ts";
 import { CallStatistics } from "../core/call-statistics.ts";
-import { bindUdp, type UdpSocket } from "../net/udp-socket.ts";
+import { type OpenUdp, ring, UdpBatch } from "../net/udp-batch.ts";
+import { bindUdp, type UdpAddress } from "../net/udp-socket.ts";
 import { PICK_REQUEST_NUMBERS, PickAnswers } from "./pick-batch.ts";
 import { Shard } from "./shard.ts";
 import { counterIndex, pickCounter, ShardCounters } from "./shard-counters.ts";
+import { announce, type DoorbellState, Sleeper } from "./shard-doorbell.ts";
 import { ShardModules } from "./shard-modules.ts";
 import { type PeerPort, ShardPeers } from "./shard-peers.ts";
 import type { FromShard, ShardStart, ToShard } from "./shard-protocol.ts";
@@ -16,6 +21,8 @@ declare const self: Worker;
 
 /** Waiting requests are looked through this often, also while datagrams keep the loop from its timers. */
 const TICK_MS = 5;
+/** How long the thread may wait for a datagram while nobody waits for a route. Messages ring. */
+const IDLE_WAIT_MS = 50;
 const FORGET_EVERY_MS = 60_000;
 const DATAGRAMS_PER_CLOCK_CHECK = 64;
 /** Asking the kernel what it dropped is a system call. */
@@ -25,13 +32,23 @@ function post(message: FromShard): void {
   self.postMessage(message);
 }
 
+/** What is used of either kind of socket. */
+interface ShardSocket {
+  readonly counters: { readonly out: number; readonly sendErrors: number };
+  queueReply(bytes: Uint8Array, length: number, port: number, address: UdpAddress): void;
+  droppedBySocket(): number;
+}
+
 class ShardWorker {
   readonly #counters: ShardCounters;
   readonly #modules: ShardModules;
   readonly #shard: Shard;
   readonly #peers: ShardPeers;
   readonly #picked = new PickAnswers();
-  #socket: UdpSocket | undefined;
+  readonly #sleeper: Sleeper;
+  #socket: ShardSocket | undefined;
+  #close: () => void = () => {};
+  #stopped = false;
   #tickedAtMs = 0;
   #forgotAtMs = performance.now();
   #sinceClockCheck = 0;
@@ -42,12 +59,13 @@ class ShardWorker {
   #dropsReadAtMs = 0;
   readonly #timer: Timer;
   readonly #direct = {
-    reply: (bytes: Uint8Array, length: number, port: number, address: string): void => {
+    reply: (bytes: Uint8Array, length: number, port: number, address: UdpAddress): void => {
       this.#socket?.queueReply(bytes, length, port, address);
     },
   };
 
   constructor(start: ShardStart) {
+    this.#sleeper = new Sleeper(start.doorbell);
     this.#counters = new ShardCounters(start.counters);
     this.#sentBefore = this.#counters.read("sent");
     this.#sendErrorsBefore = this.#counters.read("send_errors");
@@ -88,7 +106,14 @@ class ShardWorker {
   }
 
   async listen(start: ShardStart): Promise<void> {
-    this.#socket = await bindUdp({
+    const onError = (error: unknown) =>
+      post({ type: "log", level: "warn", message: "UDP socket error", fields: { error: String(error) } });
+    if (start.socket !== undefined) {
+      this.#serve(start.socket, onError);
+      post({ type: "ready", port: start.socket.port, receiveBufferBytes: start.socket.receiveBufferBytes });
+      return;
+    }
+    const socket = await bindUdp({
       hostname: start.hostname,
       port: start.port,
       receiveBufferBytes: start.receiveBufferBytes,
@@ -97,10 +122,51 @@ class ShardWorker {
         this.#shard.handle(datagram, this.#direct, port, address, nowMs);
         if (++this.#sinceClockCheck >= DATAGRAMS_PER_CLOCK_CHECK) this.#tick(nowMs);
       },
-      onError: (error) =>
-        post({ type: "log", level: "warn", message: "UDP socket error", fields: { error: String(error) } }),
+      onError,
     });
-    post({ type: "ready", port: this.#socket.port, receiveBufferBytes: this.#socket.receiveBufferBytes });
+    this.#close = () => socket.close();
+    this.#socket = {
+      counters: socket.counters,
+      queueReply: (bytes, length, port, address) => socket.queueReply(bytes, length, port, String(address)),
+      droppedBySocket: () => socket.droppedBySocket(),
+    };
+    post({ type: "ready", port: socket.port, receiveBufferBytes: socket.receiveBufferBytes });
+  }
+
+  /** Serves the socket by system call, in turns with the event loop. */
+  #serve(open: OpenUdp, onError: (error: unknown) => void): void {
+    let nowMs = performance.now();
+    const socket = new UdpBatch(
+      open,
+      (datagram, port, address) => this.#shard.handle(datagram, this.#direct, port, address, nowMs),
+      onError,
+    );
+    const woken = (): void => {
+      this.#sleeper.awake();
+      nowMs = performance.now();
+    };
+    const turn = (): void => {
+      if (this.#stopped) return;
+      const endMs = performance.now() + TICK_MS;
+      // What messages and timers had to say.
+      socket.flush();
+      do {
+        if (!this.#sleeper.lieDown()) break;
+        const received = socket.receive(this.#counters.values[WAITING]! > 0 ? TICK_MS : IDLE_WAIT_MS, woken);
+        if (received === 0) break;
+      } while (nowMs < endMs);
+      this.#tick(performance.now());
+      socket.flush();
+      setImmediate(turn);
+    };
+    this.#close = () => socket.flush();
+    this.#socket = {
+      counters: socket.counters,
+      queueReply: (bytes, length, port, address) => socket.queueReply(bytes, length, port, address as number),
+      droppedBySocket: () => socket.droppedBySocket(),
+    };
+    clearInterval(this.#timer);
+    turn();
   }
 
   #tick(nowMs: number): void {
@@ -128,7 +194,7 @@ class ShardWorker {
     }
     switch (message.type) {
       case "peer":
-        this.#peers.connect(message.shard, message.port as unknown as PeerPort);
+        this.#connect(message.shard, message.port as unknown as PeerPort, message.doorbell, message.socket);
         break;
       case "routes":
         for (const route of message.routes) this.#modules.applyRoute(route, nowMs);
@@ -154,10 +220,18 @@ class ShardWorker {
       case "stop":
         clearInterval(this.#timer);
         this.#tick(nowMs);
-        this.#socket?.close();
+        this.#stopped = true;
+        this.#close();
         post({ type: "stopped" });
         break;
     }
+  }
+
+  #connect(shard: number, port: PeerPort, doorbell: DoorbellState, socket: OpenUdp | undefined): void {
+    const ringPeer = (): void => {
+      if (socket !== undefined) ring(socket);
+    };
+    this.#peers.connect(shard, port, () => announce(doorbell, ringPeer));
   }
 
   #pickAll(batch: Int32Array, nowMs: number): void {
@@ -211,6 +285,7 @@ class ShardWorker {
   }
 }
 
+const WAITING = counterIndex("waiting");
 const PICKS = counterIndex("picks");
 const RESOLVING_ANSWERS = counterIndex("resolving");
 const SENT = counterIndex("sent");

@@ -6,6 +6,7 @@
 import { RESOLVING, SHEDDING } from "../core/balancer.ts";
 import { hashBytes } from "../core/hash.ts";
 import { shardOf } from "../core/shard-map.ts";
+import type { UdpAddress } from "../net/udp-socket.ts";
 import {
   DROP_LENGTH_MISMATCH,
   DROP_TOO_SHORT,
@@ -35,11 +36,11 @@ import type { ShardModules } from "./shard-modules.ts";
 /** Where an answer goes: the socket of this shard, or back to the shard that handed the request on. */
 export interface ReplySink {
   /** Sends the first `length` bytes; they are copied before this returns. */
-  reply(bytes: Uint8Array, length: number, port: number, address: string): void;
+  reply(bytes: Uint8Array, length: number, port: number, address: UdpAddress): void;
 }
 
-/** Takes a datagram to the shard that owns its module. */
-export type Forward = (shard: number, datagram: Uint8Array, port: number, address: string) => void;
+/** Takes a datagram to the shard that owns its module. `datagram` may be written to once this returns. */
+export type Forward = (shard: number, datagram: Uint8Array, port: number, address: UdpAddress) => void;
 
 const DATAGRAMS = counterIndex("datagrams");
 const REPORTS = counterIndex("reports");
@@ -72,7 +73,7 @@ export class Shard {
   }
 
   /** Handles one datagram from `address`:`port`. Never throws on bad input: it is dropped and counted. */
-  handle(datagram: Uint8Array, sink: ReplySink, port: number, address: string, nowMs: number): void {
+  handle(datagram: Uint8Array, sink: ReplySink, port: number, address: UdpAddress, nowMs: number): void {
     this.#counters[DATAGRAMS]! += 1;
     const msgid = datagramFrame(datagram);
     switch (msgid) {
@@ -93,7 +94,7 @@ export class Shard {
     }
   }
 
-  #handleGetHost(datagram: Uint8Array, sink: ReplySink, port: number, address: string, nowMs: number): void {
+  #handleGetHost(datagram: Uint8Array, sink: ReplySink, port: number, address: UdpAddress, nowMs: number): void {
     const request = this.#getHost;
     if (!decodeGetHostRequest(datagram, HEADER_BYTES, datagram.length, request)) {
       this.#counters[MALFORMED]! += 1;
@@ -117,7 +118,7 @@ export class Shard {
     cmdid: number,
     keyHash: number,
     port: number,
-    address: string,
+    address: UdpAddress,
     nowMs: number,
     mayWait: boolean,
   ): boolean {
@@ -136,7 +137,7 @@ export class Shard {
     return true;
   }
 
-  #handleReport(datagram: Uint8Array, port: number, address: string, nowMs: number): void {
+  #handleReport(datagram: Uint8Array, port: number, address: UdpAddress, nowMs: number): void {
     const report = this.#report;
     if (!decodeReportRequest(datagram, HEADER_BYTES, datagram.length, report)) {
       this.#counters[MALFORMED]! += 1;
@@ -175,7 +176,7 @@ export class Shard {
     }
   }
 
-  #handleGetRoute(datagram: Uint8Array, sink: ReplySink, port: number, address: string, nowMs: number): void {
+  #handleGetRoute(datagram: Uint8Array, sink: ReplySink, port: number, address: UdpAddress, nowMs: number): void {
     const request = this.#getRoute;
     if (!decodeGetRouteRequest(datagram, HEADER_BYTES, datagram.length, request)) {
       this.#counters[MALFORMED]! += 1;
@@ -205,7 +206,7 @@ export class Shard {
     if (!this.modules.wait(modid, cmdid, { settle: (later) => answer(false, later) }, nowMs)) answer(false, nowMs);
   }
 
-  #forwarded(modid: number, cmdid: number, datagram: Uint8Array, port: number, address: string): boolean {
+  #forwarded(modid: number, cmdid: number, datagram: Uint8Array, port: number, address: UdpAddress): boolean {
     const owner = shardOf(modid, cmdid, this.shards);
     if (owner === this.index) return false;
     this.#counters[FORWARDED]! += 1;

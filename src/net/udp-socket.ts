@@ -8,6 +8,9 @@
 import { MAX_UDP_FRAME_BYTES } from "../wire/frame.ts";
 import { raiseSocketBuffers, socketDrops } from "./socket-options.ts";
 
+/** An IP address as this socket gives it (text) or as udp-batch.ts does (IPv4, a signed 32-bit integer). */
+export type UdpAddress = string | number;
+
 export interface UdpSocketOptions {
   readonly hostname: string;
   /** 0: any free one. */

@@ -55,8 +55,8 @@ function connect(a: Side, b: Side): [FakePort, FakePort] {
   const [pa, pb] = [new FakePort(), new FakePort()];
   pa.other = pb;
   pb.other = pa;
-  a.peers.connect(1, pa);
-  b.peers.connect(0, pb);
+  a.peers.connect(1, pa, () => {});
+  b.peers.connect(0, pb, () => {});
   return [pa, pb];
 }
 

@@ -115,7 +115,7 @@ export class ShardRig {
       options.shards ?? 1,
       this.modules,
       this.counters,
-      (shard, datagram, port, address) => this.forwarded.push({ shard, datagram, port, address }),
+      (shard, datagram, port, address) => this.forwarded.push({ shard, datagram, port, address: String(address) }),
     );
   }
 
