@@ -12,7 +12,7 @@ import type { ReportStore } from "../store/report-store.ts";
 import { BatchSize } from "./batch-size.ts";
 import { Lane } from "./lane.ts";
 import { laneOf } from "./lane-choice.ts";
-import { Spooling } from "./spooling.ts";
+import { SAVE_INTERVAL_MS, Spooling } from "./spooling.ts";
 import type { OfferedRow } from "./waiting-rows.ts";
 
 export interface IntakeOptions {
@@ -140,7 +140,7 @@ export class Intake {
       case "added":
         lane.schedule();
     }
-    if (away) this.#spooling.saveWithin(this.#options.flushIntervalMs());
+    if (away) this.#spooling.saveWithin(SAVE_INTERVAL_MS);
     return true;
   }
 

@@ -20,6 +20,8 @@ export interface SpoolingOptions {
   readonly onSaved: () => void;
 }
 
+/** How often what nobody waits for (TCP) is saved: agents that live tell it again anyway, and rows change all the time. */
+export const SAVE_INTERVAL_MS = 1000;
 /** Rows of one transaction: a turn of the event loop waits for it. */
 const PUT_ROWS = 2000;
 

