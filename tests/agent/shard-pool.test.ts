@@ -217,3 +217,33 @@ test("picks over HTTP are counted by what came of them, as those over UDP are", 
   const { counters } = rig.pool.states()[0]!;
   expect([counters.read("picks"), counters.read("unknown_module"), counters.read("resolving")]).toEqual([1, 1, 1]);
 });
+
+test("what callers send while a worker is being replaced is answered by its successor", async () => {
+  const rig = new Rig();
+  for (let cmdid = 0; cmdid < 3; cmdid++) rig.routes.set(1, cmdid, route(1, cmdid, 7));
+  await rig.pool.start();
+  const callers = await rig.callers();
+  const ports = rig.pool.states().map(({ port }) => port);
+  for (let round = 0; round < 3; round++) {
+    rig.pool.restart(1);
+    await eventually(() => {
+      if (rig.pool.states()[1]!.restarts <= round) throw new Error("it has not died yet");
+    });
+    expect(await callers[1]!.getHost(1, 0)).toMatchObject({ retcode: 0, ip: 7 });
+  }
+  expect(rig.pool.states().map(({ port }) => port)).toEqual(ports);
+});
+
+test("1,000 picks of the main thread, each to shards that sleep, are answered without waiting for the sleepers' time", async () => {
+  const rig = new Rig();
+  for (let cmdid = 0; cmdid < 3; cmdid++) rig.routes.set(1, cmdid, route(1, cmdid, 7));
+  await rig.pool.start();
+  const waitedMs: number[] = [];
+  for (let i = 0; i < 1000; i++) {
+    const startedMs = performance.now();
+    await rig.pool.pick(1, i % 3, 0);
+    waitedMs.push(performance.now() - startedMs);
+  }
+  // A sleeper that is not rung wakes by itself after 50 ms; on average this would be 25.
+  expect(waitedMs.sort((a, b) => a - b)[500]).toBeLessThan(10);
+});
