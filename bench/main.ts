@@ -14,9 +14,19 @@ import { agentUdp } from "./rows/agent-udp.ts";
 import { dnsPush } from "./rows/dns-push.ts";
 import { dnsStart } from "./rows/dns-start.ts";
 import { httpReads } from "./rows/http-reads.ts";
+import { leases } from "./rows/leases.ts";
 import { reportPipeline } from "./rows/report-pipeline.ts";
 
-const BENCHES: readonly Bench[] = [agentUdp, agentLatency, agentMemory, httpReads, dnsPush, dnsStart, reportPipeline];
+const BENCHES: readonly Bench[] = [
+  agentUdp,
+  agentLatency,
+  agentMemory,
+  httpReads,
+  dnsPush,
+  dnsStart,
+  leases,
+  reportPipeline,
+];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -1,6 +1,6 @@
 // Callers over HTTP: so many connections that are kept alive, one request at a time on each, as fast as they are answered
-// or (--rate) when they are due. {n} in the path and the body counts from 0 up to --count and begins again; so callers
-// ask for different modules, register different hosts.
+// or (--rate) when they are due. {n} in the path and the body counts from 0 up to --count and begins again, and {m} is
+// one of 1 to --modules by that; so callers ask for different modules, register different hosts of some of them.
 //
 //   http-load --port 8880 --connections 32 --threads 1 --milliseconds 5000 --path /v1/hosts/{n}/1 --count 60
 //   optional: --method PUT --body '{"port":{n}}' --header 'Authorization: Bearer x' --first 1 --rate 1000
@@ -19,7 +19,7 @@
 #define ANSWER_BYTES 65536
 
 static int port, connections, threads;
-static long first, modulus;
+static long first, modulus, modules;
 static double seconds, rate;
 static const char *method, *path, *body, *header;
 static atomic_long counter;
@@ -40,6 +40,7 @@ static int fill(char *out, const char *text, long n) {
   char *at = out;
   for (; *text != 0; text++) {
     if (strncmp(text, "{n}", 3) == 0) at += sprintf(at, "%ld", n), text += 2;
+    else if (strncmp(text, "{m}", 3) == 0) at += sprintf(at, "%ld", 1 + n % modules), text += 2;
     else *at++ = *text;
   }
   *at = 0;
@@ -145,6 +146,7 @@ int main(int count, char **values) {
   rate = (double)number(count, values, "--rate", 0);
   first = number(count, values, "--first", 1);
   modulus = number(count, values, "--count", 1);
+  modules = number(count, values, "--modules", 1);
   method = option(count, values, "--method", "GET");
   path = option(count, values, "--path", "/healthz");
   body = option(count, values, "--body", "");

@@ -3,9 +3,16 @@
 // then by the places that they and their holders name), and what comes of it is written at the end for all of them, so
 // that a hundred registrations cost as many statements as one.
 import { type Lease, LeaseTable, type Place } from "../core/lease.ts";
-import { endedBy, hostAt, type LeaseChange, leftPlaces, planLeaseChange } from "../core/lease-change.ts";
+import {
+  endedBy,
+  hostAt,
+  type LeaseChange,
+  leftPlaces,
+  planLeaseChange,
+  type RouteLookup,
+} from "../core/lease-change.ts";
 import { nextRevision, planChange, type Refusal, type RouteChange, type RouteEdit } from "../core/route-change.ts";
-import type { LeaseTransaction } from "../store/lease-store.ts";
+import type { LeaseTransaction, WantedLeases } from "../store/lease-store.ts";
 import type { CommittedChange, RouteTransaction } from "../store/route-store.ts";
 import type { StagedRoutes } from "./route-replica.ts";
 
@@ -30,6 +37,27 @@ export interface LeaseOutcome {
 
 export function isLeaseChange(change: Change): change is LeaseChange {
   return change.action === "register" || change.action === "deregister" || change.action === "expire";
+}
+
+/** What {@link ChangeWriter.loadLeases} will ask for, as far as that can be known without the lock. */
+export function wantedLeases(changes: readonly Change[], routes: RouteLookup): WantedLeases | undefined {
+  const ids = new Set<string>();
+  const places: Place[] = [];
+  const fresh: Place[] = [];
+  for (const change of changes) {
+    if (!isLeaseChange(change)) continue;
+    if (change.action === "expire") {
+      for (const id of change.ids) ids.add(id);
+      if (change.places !== undefined) places.push(...change.places);
+      continue;
+    }
+    ids.add(change.id);
+    if (change.action !== "register") continue;
+    places.push(change);
+    const { modid, cmdid, ip, port } = change;
+    if (hostAt(routes.route(modid, cmdid), ip, port) === undefined) fresh.push(change);
+  }
+  return ids.size + places.length === 0 ? undefined : { ids: [...ids], places, fresh };
 }
 
 export interface WriterMoment {

@@ -22,6 +22,7 @@ import {
   type CommitResult,
   isLeaseChange,
   type LeaseOutcome,
+  wantedLeases,
 } from "./change-writer.ts";
 import { type RouteReplica, StagedRoutes } from "./route-replica.ts";
 
@@ -252,30 +253,33 @@ export class RouteService {
 
   async #transact(batch: readonly Waiting[], wholeTable: boolean): Promise<readonly CommitResult[]> {
     const { store } = this.#options;
-    const { staged, results, adopted, leases } = await store.write(async (tx) => {
-      const staged = new StagedRoutes(this.replica);
-      if (tx.revision < this.replica.revision) {
-        throw new StoreUnavailable(
-          `the database is at revision ${tx.revision}, older than ${this.replica.revision} which was served; its routes are taken over, try again`,
+    const changes = batch.map(({ change }) => change);
+    const { staged, results, adopted, leases } = await store.write(
+      async (tx) => {
+        const staged = new StagedRoutes(this.replica);
+        if (tx.revision < this.replica.revision) {
+          throw new StoreUnavailable(
+            `the database is at revision ${tx.revision}, older than ${this.replica.revision} which was served; its routes are taken over, try again`,
+          );
+        }
+        if (tx.revision > this.replica.revision || !this.#loaded) {
+          staged.stage(await tx.readSince(this.#loaded ? this.replica.revision : 0));
+        }
+        const { clock, leaseMs } = this.#options;
+        const writer = new ChangeWriter(tx, staged, { wallMs: clock.wallMs(), leaseMs: leaseMs?.() });
+        const entered = await writer.loadLeases(changes);
+        const byHand = changes.filter((change) => !isLeaseChange(change));
+        const whole = wholeTable || tx.foreignMoved || byHand.some((change) => concernsAll(change));
+        const adopted = await adoptForeign(
+          { tx, routes: staged, write: (change) => writer.write(change, SQL), maxVanishShare: this.#maxVanishShare() },
+          whole ? undefined : touchedModules(byHand, entered),
         );
-      }
-      if (tx.revision > this.replica.revision || !this.#loaded) {
-        staged.stage(await tx.readSince(this.#loaded ? this.replica.revision : 0));
-      }
-      const { clock, leaseMs } = this.#options;
-      const writer = new ChangeWriter(tx, staged, { wallMs: clock.wallMs(), leaseMs: leaseMs?.() });
-      const changes = batch.map(({ change }) => change);
-      const entered = await writer.loadLeases(changes);
-      const byHand = changes.filter((change) => !isLeaseChange(change));
-      const whole = wholeTable || tx.foreignMoved || byHand.some((change) => concernsAll(change));
-      const adopted = await adoptForeign(
-        { tx, routes: staged, write: (change) => writer.write(change, SQL), maxVanishShare: this.#maxVanishShare() },
-        whole ? undefined : touchedModules(byHand, entered),
-      );
-      const results: CommitResult[] = [];
-      for (const { change, author } of batch) results.push(await writer.write(change, author));
-      return { staged, results, adopted, leases: await writer.finish() };
-    });
+        const results: CommitResult[] = [];
+        for (const { change, author } of batch) results.push(await writer.write(change, author));
+        return { staged, results, adopted, leases: await writer.finish() };
+      },
+      wantedLeases(changes, this.replica),
+    );
     this.#noteAdopted(adopted);
     this.counts.transactions++;
     this.counts.commits += results.filter((result) => result.ok && result.changed).length;

@@ -7,6 +7,16 @@
 import type { Lease, Place } from "../core/lease.ts";
 import type { LeaseClockRow } from "../core/lease-clock.ts";
 
+/** What a write is going to ask of leases, so that it can be read together with the lock. */
+export interface WantedLeases {
+  /** For {@link LeaseTransaction.byId}. */
+  readonly ids: readonly string[];
+  /** For {@link LeaseTransaction.at}. */
+  readonly places: readonly Place[];
+  /** For {@link LeaseTransaction.foreignAt}. */
+  readonly fresh: readonly Place[];
+}
+
 export interface LeaseTransaction {
   /** Milliseconds of the lease clock. */
   clockMs(): Promise<number>;

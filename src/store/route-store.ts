@@ -12,7 +12,7 @@ import type { ModuleKey } from "../core/module-key.ts";
 import type { ModulePattern } from "../core/module-pattern.ts";
 import type { Role } from "../core/principal.ts";
 import type { NameContent, NameEdit, NameRecord, RouteContent, RouteEdit, RouteRecord } from "../core/route-change.ts";
-import type { LeaseTransaction } from "./lease-store.ts";
+import type { LeaseTransaction, WantedLeases } from "./lease-store.ts";
 
 /** A cheap look at what moved. */
 export interface Head {
@@ -131,10 +131,11 @@ export interface RouteStore {
    * Runs `work` under the write lock and commits when it resolves; rolls back and rethrows when it throws. A deadlock,
    * a lock time-out or a node that failed repeats the whole of it, so `work` must be repeatable: also after it was
    * committed, unless it appended, in which case a commit that went unanswered is found again by what was appended.
+   * `wanted`: what it will ask of leases, for a store that can read that at once; it may ask for more and for less.
    * @throws StoreUnavailable when the database cannot be reached or does not answer in time; when that happened at the
    *   commit, the change may have been made all the same
    */
-  write<T>(work: (tx: RouteTransaction) => Promise<T>): Promise<T>;
+  write<T>(work: (tx: RouteTransaction) => Promise<T>, wanted?: WantedLeases): Promise<T>;
   /**
    * Foreign changes of the whole table, from a snapshot and without the lock: on a large table a comparison takes
    * seconds, and writers need not wait for one that finds nothing. What it finds is looked at again under the lock.

@@ -13,6 +13,10 @@ export interface FakeState {
   hangs: boolean;
 }
 
+/** Bits of a result's status. */
+const AUTOCOMMIT = 2;
+const MORE_RESULTS = 8;
+
 const GALERA = {
   wsrep_on: "ON",
   wsrep_ready: "ON",
@@ -75,7 +79,7 @@ export class FakeNode implements FakeState {
     if (this.hangs) return;
     const server = connection as unknown as {
       serverHandshake(options: Record<string, unknown>): void;
-      writeOk(): void;
+      writeOk(result?: { affectedRows: number; serverStatus?: number }): void;
       writeError(error: { code: number; message: string }): void;
       writeTextResult(rows: unknown[], columns: unknown[]): void;
       on(event: "query" | "stmt_prepare", then: (sql: string) => void): void;
@@ -94,6 +98,22 @@ export class FakeNode implements FakeState {
         server._resetSequenceId();
       },
     });
+    // Several in one packet are run up to the first that fails, and each is answered.
+    const run = (packet: string): void => {
+      const statements = packet.split(";");
+      for (const [i, sql] of statements.entries()) {
+        this.statements.push(sql);
+        const refused = this.refuses;
+        if (refused === undefined || sql === "ROLLBACK" || (refused.once ?? sql) !== sql) {
+          const isLast = i === statements.length - 1;
+          server.writeOk({ affectedRows: 0, serverStatus: isLast ? AUTOCOMMIT : AUTOCOMMIT | MORE_RESULTS });
+          continue;
+        }
+        if (refused.once !== undefined) this.refuses = undefined;
+        server.writeError(refused);
+        return;
+      }
+    };
     const answer = (sql: string): void => {
       if (this.hangs) return;
       if (sql.startsWith("SHOW")) {
@@ -109,15 +129,7 @@ export class FakeNode implements FakeState {
       } else if (sql.startsWith("SET")) {
         this.settings.push(sql);
         server.writeOk();
-      } else {
-        this.statements.push(sql);
-        const refused = this.refuses;
-        if (refused === undefined || sql === "ROLLBACK" || (refused.once ?? sql) !== sql) server.writeOk();
-        else {
-          if (refused.once !== undefined) this.refuses = undefined;
-          server.writeError(refused);
-        }
-      }
+      } else run(sql);
       server._resetSequenceId();
     };
     server.on("query", answer);

@@ -5,17 +5,9 @@
 // (nothing was made: once more), and a node may go down under it. Before COMMIT was sent nothing can have been made: once
 // more, on whatever node then serves. When the answer to COMMIT is lost, it was made or not; the repetition looks first,
 // in a transaction that conflicts with the lost one, so that the two cannot both be made.
-import type { Connection, ResultSetHeader } from "mysql2/promise";
+import type { Connection } from "mysql2/promise";
 import { describeTarget, type MysqlTarget } from "../database-url.ts";
-import type {
-  OnConflict,
-  SqlDatabase,
-  SqlDialect,
-  SqlRow,
-  SqlSession,
-  SqlValue,
-  WasMade,
-} from "../sql/sql-database.ts";
+import type { OnConflict, SqlDatabase, SqlDialect, SqlSession, WasMade } from "../sql/sql-database.ts";
 import { ConnectionPool, type PoolOptions } from "./connection-pool.ts";
 import {
   breaksConnection,
@@ -26,6 +18,7 @@ import {
   leavesCommitOpen,
   toStoreError,
 } from "./failure.ts";
+import { MysqlSession } from "./mysql-session.ts";
 
 /**
  * Grows by itself with each attempt; jittered, so that those who met do not meet again. In milliseconds. How long to go on
@@ -52,34 +45,6 @@ export interface MysqlOptions extends PoolOptions {
   readonly scanTimeoutMs: number;
 }
 
-/** A session, and whether anything was written through it. */
-interface Work {
-  readonly connection: Connection;
-  readonly session: SqlSession;
-  readonly wrote: () => boolean;
-}
-
-function sessionOn(connection: Connection, timeout: number, scanTimeout: number): Work {
-  let wrote = false;
-  const session: SqlSession = {
-    async rows<Row extends SqlRow>(sql: string, params: readonly SqlValue[] = [], scan = false): Promise<Row[]> {
-      const [rows] = await connection.query({
-        sql,
-        values: params as SqlValue[],
-        rowsAsArray: true,
-        timeout: scan ? scanTimeout : timeout,
-      });
-      return rows as unknown as Row[];
-    },
-    async run(sql: string, params: readonly SqlValue[] = []): Promise<number> {
-      wrote = true;
-      const [result] = await connection.query({ sql, values: params as SqlValue[], timeout });
-      return (result as ResultSetHeader).affectedRows;
-    },
-  };
-  return { connection, session, wrote: () => wrote };
-}
-
 /** What happened to one attempt. `open`: the result that may have been committed although the COMMIT failed. */
 type Attempt<T> =
   | { readonly done: true; readonly result: T }
@@ -98,15 +63,15 @@ export class MysqlDatabase implements SqlDatabase {
   }
 
   read<T>(work: (session: SqlSession) => Promise<T>): Promise<T> {
-    return this.#reading(({ session }) => work(session));
+    return this.#reading(work);
   }
 
   snapshot<T>(work: (session: SqlSession) => Promise<T>): Promise<T> {
-    return this.#reading(async ({ connection, session }) => {
-      await this.#say(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
-      await this.#say(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY");
+    return this.#reading(async (session) => {
+      session.prepare("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
+      session.prepare("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY");
       const result = await work(session);
-      await this.#say(connection, "COMMIT");
+      await session.say("COMMIT");
       return result;
     });
   }
@@ -126,7 +91,7 @@ export class MysqlDatabase implements SqlDatabase {
     let connection: Connection | undefined;
     try {
       connection = await this.#pool.dedicated();
-      return await work(sessionOn(connection, timeoutMs, timeoutMs).session);
+      return await work(new MysqlSession(connection, timeoutMs, timeoutMs, false));
     } catch (error) {
       throw toStoreError(error, this.#where);
     } finally {
@@ -141,10 +106,6 @@ export class MysqlDatabase implements SqlDatabase {
 
   close(): Promise<void> {
     return this.#pool.close();
-  }
-
-  #say(connection: Connection, sql: string): Promise<unknown> {
-    return connection.query({ sql, timeout: this.#options.queryTimeoutMs });
   }
 
   /** Tries until it is done, may not be repeated, or took too long. `open` not empty: waits for a connection too. */
@@ -165,18 +126,23 @@ export class MysqlDatabase implements SqlDatabase {
     }
   }
 
-  #reading<T>(work: (use: Work) => Promise<T>): Promise<T> {
+  #reading<T>(work: (session: MysqlSession) => Promise<T>): Promise<T> {
     return this.#repeating(this.#options.queryTimeoutMs, [], async () => {
-      let wrote = () => false;
-      const outcome = await this.#use((use) => {
-        wrote = use.wrote;
-        return work(use);
+      let wrote = false;
+      const outcome = await this.#use(async (session) => {
+        try {
+          const result = await work(session);
+          await session.flush();
+          return result;
+        } finally {
+          wrote = session.wrote;
+        }
       });
       if (outcome.done) return outcome;
       const { error, onCurrent } = outcome;
       // A query that takes too long does so wherever it runs, unless it was the node. A write may have waited for a lock.
       const again = (isNodeFailure(error) && !(isTimeout(error) && onCurrent)) || isRepeatable(error);
-      return { done: false, error, again: again && !wrote() };
+      return { done: false, error, again: again && !wrote };
     });
   }
 
@@ -186,17 +152,18 @@ export class MysqlDatabase implements SqlDatabase {
     wasMade: WasMade<T> | undefined,
   ): Promise<Attempt<T>> {
     let committing: { readonly result: T } | undefined;
-    const outcome = await this.#use(async ({ connection, session }) => {
-      await this.#say(connection, "START TRANSACTION");
+    const outcome = await this.#use(async (session) => {
+      session.prepare("START TRANSACTION");
       for (const earlier of open) {
         if (await wasMade!(session, earlier)) {
-          await this.#say(connection, "ROLLBACK");
+          await session.say("ROLLBACK");
           return earlier;
         }
       }
       const result = await work(session);
+      // What was posted goes with it; whether it failed there or at the COMMIT cannot be told.
       committing = { result };
-      await this.#say(connection, "COMMIT");
+      await session.say("COMMIT");
       return result;
     });
     if (outcome.done) return outcome;
@@ -209,19 +176,21 @@ export class MysqlDatabase implements SqlDatabase {
 
   /** @throws StoreUnavailable when there is no connection; what the work failed with is in the answer */
   async #use<T>(
-    work: (use: Work) => Promise<T>,
+    work: (session: MysqlSession) => Promise<T>,
   ): Promise<{ done: true; result: T } | { done: false; error: unknown; onCurrent: boolean }> {
     const connection = await this.#pool.acquire();
     const { queryTimeoutMs, scanTimeoutMs } = this.#options;
+    const session = new MysqlSession(connection, queryTimeoutMs, scanTimeoutMs);
     try {
-      const result = await work(sessionOn(connection, queryTimeoutMs, scanTimeoutMs));
+      const result = await work(session);
       this.#pool.release(connection, false);
       return { done: true, result };
     } catch (error) {
+      session.forget();
       // ROLLBACK is also right where no transaction is open. Where it fails, so has the connection.
       const broken =
         breaksConnection(error) ||
-        (await this.#say(connection, "ROLLBACK").then(
+        (await session.say("ROLLBACK").then(
           () => false,
           () => true,
         ));

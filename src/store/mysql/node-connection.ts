@@ -73,6 +73,8 @@ export async function connectTo(
     connectTimeout: connectTimeoutMs,
     // Beyond 2^53 a number arrives as text instead of rounded.
     supportBigNumbers: true,
+    // mysql-session.ts sends what belongs together in one packet, and sees to it that nothing else gets in.
+    multipleStatements: true,
     ...(ssl === undefined ? {} : { ssl }),
   };
   const connection = await createConnection(options);

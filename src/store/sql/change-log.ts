@@ -8,7 +8,7 @@ import { NO_CHOICE, type PolicyChoice } from "../../core/policies.ts";
 import { sameChoice } from "../../core/policy-choice.ts";
 import type { NameEdit, RouteEdit } from "../../core/route-change.ts";
 import type { ChangeLogEntry, ChangeLogItem, CommittedChange, RouteState } from "../route-store.ts";
-import { chunks, insertRows } from "./insert-rows.ts";
+import { chunks, postRows } from "./insert-rows.ts";
 import type { SqlSession } from "./sql-database.ts";
 
 const MAX_HOSTS_PER_ITEM = 1_000;
@@ -104,8 +104,8 @@ function entryRow({ revision, atMs, who, action, requestId }: CommittedChange): 
 const ENTRY_COLUMNS = "revision, at_ms, who, action, request_id";
 
 export async function appendToLog(session: SqlSession, changes: readonly CommittedChange[]): Promise<void> {
-  await insertRows(session, `INSERT INTO lars_change (${ENTRY_COLUMNS})`, changes.map(entryRow));
-  await insertRows(session, "INSERT INTO lars_change_item (revision, position, detail)", allItemRows(changes));
+  await postRows(session, `INSERT INTO lars_change (${ENTRY_COLUMNS})`, changes.map(entryRow));
+  await postRows(session, "INSERT INTO lars_change_item (revision, position, detail)", allItemRows(changes));
 }
 
 function* allItemRows(changes: readonly CommittedChange[]): IterableIterator<[number, number, string]> {

@@ -1,9 +1,9 @@
 // The rows of lars_registration: read and written many at a time, because leases come in crowds (everything restarts at
 // once) and each statement is a round trip under the writers' lock.
 import type { Lease, LeaseState, Place } from "../../core/lease.ts";
-import { chunks, insertRows } from "./insert-rows.ts";
+import { chunks, postRows } from "./insert-rows.ts";
 import { endpointCondition, MAX_TERMS } from "./module-condition.ts";
-import type { SqlDialect, SqlSession } from "./sql-database.ts";
+import type { SqlDialect, SqlRow, SqlSession, SqlStatement } from "./sql-database.ts";
 
 const MAX_IDS = 1_000;
 const COLUMNS = "id, modid, cmdid, ip, port, weight, zone, state, ttl_ms, expires_ms, registered_at_ms, who";
@@ -41,14 +41,23 @@ function leaseOf(row: LeaseRow): Lease {
   };
 }
 
+const SELECT = `SELECT ${COLUMNS} FROM lars_registration`;
+
 /** `condition`: all after FROM lars_registration. */
 export async function readLeases(
   session: SqlSession,
   condition: string,
   params: readonly (string | number)[] = [],
 ): Promise<Lease[]> {
-  const rows = await session.rows<LeaseRow>(`SELECT ${COLUMNS} FROM lars_registration ${condition}`, params);
-  return rows.map(leaseOf);
+  return (await session.rows<LeaseRow>(`${SELECT} ${condition}`, params)).map(leaseOf);
+}
+
+async function readAll(session: SqlSession, queries: readonly SqlStatement[]): Promise<SqlRow[]> {
+  return queries.length === 0 ? [] : (await session.rowsOfAll(queries)).flat();
+}
+
+export function leasesOf(rows: readonly SqlRow[]): Lease[] {
+  return (rows as unknown as LeaseRow[]).map(leaseOf);
 }
 
 /** "id IN (?,?,…)" for each so many of `ids`. */
@@ -56,32 +65,45 @@ export function* idConditions(ids: readonly string[]): IterableIterator<[string,
   for (const part of chunks(ids, MAX_IDS)) yield [`id IN (${part.map(() => "?").join(",")})`, part];
 }
 
+export function queriesById(ids: readonly string[], lock: string): SqlStatement[] {
+  return Array.from(idConditions(ids), ([condition, params]) => ({
+    sql: `${SELECT} WHERE ${condition}${lock}`,
+    params,
+  }));
+}
+
 export async function leasesById(session: SqlSession, ids: readonly string[], lock = ""): Promise<Lease[]> {
-  const found: Lease[] = [];
-  for (const [condition, params] of idConditions(ids)) {
-    found.push(...(await readLeases(session, `WHERE ${condition}${lock}`, params)));
-  }
-  return found;
+  return leasesOf(await readAll(session, queriesById(ids, lock)));
+}
+
+export function queriesAt(places: readonly Place[]): SqlStatement[] {
+  return Array.from(chunks(places, MAX_TERMS), (part) => ({
+    sql: `${SELECT} WHERE ${endpointCondition(part, "ip", "port")}`,
+  }));
 }
 
 export async function leasesAt(session: SqlSession, places: readonly Place[]): Promise<Lease[]> {
-  const found: Lease[] = [];
-  for (const part of chunks(places, MAX_TERMS)) {
-    found.push(...(await readLeases(session, `WHERE ${endpointCondition(part, "ip", "port")}`)));
-  }
-  return found;
+  return leasesOf(await readAll(session, queriesAt(places)));
 }
 
 /** Of `places`, those with a row in RouteData. */
+export function queriesForeignAt(places: readonly Place[]): SqlStatement[] {
+  return Array.from(chunks(places, MAX_TERMS), (part) => ({
+    sql: `SELECT DISTINCT modid, cmdid, serverip, serverport FROM RouteData WHERE ${endpointCondition(part, "serverip", "serverport")}`,
+  }));
+}
+
+export function placesOf(rows: readonly SqlRow[]): Place[] {
+  return (rows as unknown as [number, number, number, number][]).map(([modid, cmdid, ip, port]) => ({
+    modid: modid | 0,
+    cmdid: cmdid | 0,
+    ip: ip | 0,
+    port,
+  }));
+}
+
 export async function foreignRowsAt(session: SqlSession, places: readonly Place[]): Promise<Place[]> {
-  const found: Place[] = [];
-  for (const part of chunks(places, MAX_TERMS)) {
-    const rows = await session.rows<[number, number, number, number]>(
-      `SELECT DISTINCT modid, cmdid, serverip, serverport FROM RouteData WHERE ${endpointCondition(part, "serverip", "serverport")}`,
-    );
-    for (const [modid, cmdid, ip, port] of rows) found.push({ modid: modid | 0, cmdid: cmdid | 0, ip: ip | 0, port });
-  }
-  return found;
+  return placesOf(await readAll(session, queriesForeignAt(places)));
 }
 
 export async function writeLeases(
@@ -91,9 +113,9 @@ export async function writeLeases(
   removed: readonly string[],
 ): Promise<void> {
   for (const [condition, params] of idConditions(removed)) {
-    await session.run(`DELETE FROM lars_registration WHERE ${condition}`, params);
+    await session.post(`DELETE FROM lars_registration WHERE ${condition}`, params);
   }
-  await insertRows(
+  await postRows(
     session,
     `INSERT INTO lars_registration (${COLUMNS})`,
     put.map((lease) => [

@@ -1,5 +1,6 @@
 // The route store on any SQL database behind the port of sql-database.ts. What is written how is said in the files this
 // one puts together: route-transaction.ts (the lock and foreign marks), route-rows.ts, foreign-scan.ts, change-log.ts.
+import type { WantedLeases } from "../lease-store.ts";
 import type { ChangeLogEntry, Foreign, Head, RouteDelta, RouteStore, RouteTransaction } from "../route-store.ts";
 import { readLog } from "./change-log.ts";
 import { findForeign } from "./foreign-scan.ts";
@@ -36,10 +37,10 @@ export class SqlRouteStore implements RouteStore {
     return this.#database.snapshot((session) => readDelta(session, revision));
   }
 
-  async write<T>(work: (tx: RouteTransaction) => Promise<T>): Promise<T> {
+  async write<T>(work: (tx: RouteTransaction) => Promise<T>, wanted?: WantedLeases): Promise<T> {
     const { result } = await this.#database.transaction(
       async (session) => {
-        const tx = await SqlRouteTransaction.begin(session, this.#database.dialect);
+        const tx = await SqlRouteTransaction.begin(session, this.#database.dialect, wanted);
         const result = await work(tx);
         await tx.finish();
         return { result, written: tx.written };

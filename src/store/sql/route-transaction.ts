@@ -9,11 +9,12 @@
 // Changes are gathered (change-batch.ts) and written before anything is read back, and at the end.
 import type { Lease, Place } from "../../core/lease.ts";
 import type { ModuleKey } from "../../core/module-key.ts";
-import type { LeaseTransaction } from "../lease-store.ts";
+import type { LeaseTransaction, WantedLeases } from "../lease-store.ts";
 import type { CommittedChange, Foreign, RouteDelta, RouteTransaction } from "../route-store.ts";
 import { canGather, netChange } from "./change-batch.ts";
 import { appendToLog, isInLog } from "./change-log.ts";
 import { findForeign } from "./foreign-scan.ts";
+import { KnownLeases } from "./known-leases.ts";
 import { foreignRowsAt, leasesAt, leasesById, writeLeases } from "./lease-rows.ts";
 import { readDelta } from "./route-rows.ts";
 import { writeNameConfig, writeNames, writeRouteChange, writeRouteData, writeRoutes } from "./route-write.ts";
@@ -43,6 +44,15 @@ export interface Written {
   readonly changes: CommittedChange[];
 }
 
+/** How things stood when the lock was taken. */
+interface Found {
+  readonly revision: number;
+  readonly routeVersion: bigint;
+  readonly routeChangeId: number;
+  readonly moved: boolean;
+  readonly known: KnownLeases | undefined;
+}
+
 export class SqlRouteTransaction implements RouteTransaction {
   readonly #session: SqlSession;
   readonly #dialect: SqlDialect;
@@ -54,48 +64,46 @@ export class SqlRouteTransaction implements RouteTransaction {
   #settled = false;
   #changeRows = 0;
   #gathered: CommittedChange[] = [];
+  readonly #known: KnownLeases | undefined;
   readonly #written: Written;
   readonly leases: LeaseTransaction = {
     clockMs: () => this.#leaseClock(),
-    byId: (ids) => leasesById(this.#session, ids, this.#dialect.forUpdate),
-    at: (places) => leasesAt(this.#session, places),
+    byId: (ids) => this.#leasesById(ids),
+    at: (places) => this.#leasesAt(places),
     foreignAt: (places) => this.#foreignAt(places),
     write: (put, removed) => this.#writeLeases(put, removed),
   };
 
-  private constructor(
-    session: SqlSession,
-    dialect: SqlDialect,
-    revision: number,
-    routeVersion: bigint,
-    routeChangeId: number,
-    foreignMoved: boolean,
-  ) {
+  private constructor(session: SqlSession, dialect: SqlDialect, found: Found) {
     this.#session = session;
     this.#dialect = dialect;
-    this.#revision = revision;
-    this.#written = { after: revision, changes: [] };
-    this.#routeVersion = routeVersion;
-    this.#routeChangeId = routeChangeId;
-    this.foreignMoved = foreignMoved;
+    this.#revision = found.revision;
+    this.#written = { after: found.revision, changes: [] };
+    this.#routeVersion = found.routeVersion;
+    this.#routeChangeId = found.routeChangeId;
+    this.foreignMoved = found.moved;
+    this.#known = found.known;
   }
 
-  /** Takes the lock. The session is a transaction that has done nothing yet. */
-  static async begin(session: SqlSession, dialect: SqlDialect): Promise<SqlRouteTransaction> {
-    const states = await session.rows<[number, string, number, number]>(
-      `SELECT revision, CAST(route_version AS CHAR), route_change_id, foreign_pending FROM lars_state WHERE id = 1${dialect.forUpdate}`,
-    );
-    const state = states[0];
+  /** Takes the lock. The session is a transaction that has done nothing yet. `wanted`: read in the same go. */
+  static async begin(session: SqlSession, dialect: SqlDialect, wanted?: WantedLeases): Promise<SqlRouteTransaction> {
+    const known = wanted && new KnownLeases(wanted);
+    const [states, versions, changes, ...found] = await session.rowsOfAll([
+      {
+        sql: `SELECT revision, CAST(route_version AS CHAR), route_change_id, foreign_pending FROM lars_state WHERE id = 1${dialect.forUpdate}`,
+      },
+      { sql: `SELECT CAST(version AS CHAR) FROM RouteVersion WHERE id = 1${dialect.forUpdate}` },
+      { sql: "SELECT MAX(id) FROM RouteChange" },
+      ...(known?.queries(dialect.forUpdate) ?? []),
+    ]);
+    known?.learn(found);
+    const state = states?.[0] as [number, string, number, number] | undefined;
     if (state === undefined) throw new Error("lars_state has no row: the database was not migrated; migrate it first");
-    const versions = await session.rows<[string]>(
-      `SELECT CAST(version AS CHAR) FROM RouteVersion WHERE id = 1${dialect.forUpdate}`,
-    );
-    const routeVersion = toBigInt(versions[0]?.[0]);
-    const changes = await session.rows<[number | null]>("SELECT MAX(id) FROM RouteChange");
-    const routeChangeId = changes[0]?.[0] ?? 0;
+    const routeVersion = toBigInt(versions?.[0]?.[0]);
+    const routeChangeId = (changes?.[0]?.[0] as number | null | undefined) ?? 0;
     const [revision, remembered, rememberedId, pending] = state;
     const moved = pending !== 0 || toBigInt(remembered) !== routeVersion || rememberedId !== routeChangeId;
-    return new SqlRouteTransaction(session, dialect, revision, routeVersion, routeChangeId, moved);
+    return new SqlRouteTransaction(session, dialect, { revision, routeVersion, routeChangeId, moved, known });
   }
 
   get revision(): number {
@@ -146,9 +154,24 @@ export class SqlRouteTransaction implements RouteTransaction {
     return rows[0]?.[0] ?? 0;
   }
 
+  async #leasesById(ids: readonly string[]): Promise<readonly Lease[]> {
+    const known = this.#known;
+    if (known?.hasIds(ids) === true) return known.byId(ids);
+    return leasesById(this.#session, ids, this.#dialect.forUpdate);
+  }
+
+  async #leasesAt(places: readonly Place[]): Promise<readonly Lease[]> {
+    const unknown = this.#known?.without("places", places) ?? places;
+    const known = unknown.length === places.length ? [] : this.#known!.at(places);
+    return unknown.length === 0 ? known : [...known, ...(await leasesAt(this.#session, unknown))];
+  }
+
   async #foreignAt(places: readonly Place[]): Promise<readonly Place[]> {
+    const unknown = this.#known?.without("fresh", places) ?? places;
+    const known = unknown.length === places.length ? [] : this.#known!.foreignAt(places);
+    if (unknown.length === 0) return known;
     await this.#flush();
-    return foreignRowsAt(this.#session, places);
+    return [...known, ...(await foreignRowsAt(this.#session, unknown))];
   }
 
   #writeLeases(put: readonly Lease[], removed: readonly string[]): Promise<void> {
@@ -182,19 +205,19 @@ export class SqlRouteTransaction implements RouteTransaction {
     const routeVersion =
       this.#appended || behind ? nextRouteVersion(this.#routeVersion, this.#revision) : this.#routeVersion;
     if (routeVersion !== this.#routeVersion) {
-      await session.run(
+      await session.post(
         `INSERT INTO RouteVersion (id, version) VALUES (1, ${routeVersion}) ${this.#dialect.onConflict(["id"], { version: "set" })}`,
       );
     }
-    const since = await session.rows<[number, number | null]>(
-      "SELECT COUNT(*), MAX(id) FROM RouteChange WHERE id > ?",
-      [this.#routeChangeId],
-    );
-    const [count, lastId] = since[0]!;
-    const pending = count !== this.#changeRows || (this.foreignMoved && !this.#settled);
-    await session.run(
-      `UPDATE lars_state SET revision = ?, route_version = ${routeVersion}, route_change_id = ?, foreign_pending = ? WHERE id = 1`,
-      [this.#revision, lastId ?? this.#routeChangeId, pending ? 1 : 0],
+    const at = this.#routeChangeId;
+    const pending =
+      this.foreignMoved && !this.#settled
+        ? "1"
+        : `CASE WHEN (SELECT COUNT(*) FROM RouteChange WHERE id > ${at}) <> ${this.#changeRows} THEN 1 ELSE 0 END`;
+    await session.post(
+      `UPDATE lars_state SET revision = ${this.#revision}, route_version = ${routeVersion},` +
+        ` route_change_id = COALESCE((SELECT MAX(id) FROM RouteChange WHERE id > ${at}), ${at}),` +
+        ` foreign_pending = ${pending} WHERE id = 1`,
     );
   }
 }

@@ -5,7 +5,7 @@ import type { Endpoint } from "../../core/endpoint.ts";
 import type { ModuleKey } from "../../core/module-key.ts";
 import type { NameEdit, NameScope } from "../../core/route-change.ts";
 import type { HostOfModule, HostWrites, NetChange } from "./change-batch.ts";
-import { chunks, insertRows } from "./insert-rows.ts";
+import { chunks, insertRows, postRows } from "./insert-rows.ts";
 import { endpointCondition, MAX_TERMS } from "./module-condition.ts";
 import { policyColumns } from "./policy-column.ts";
 import type { SqlDialect, SqlSession, SqlValue } from "./sql-database.ts";
@@ -21,7 +21,7 @@ async function deleteHosts(
 ): Promise<void> {
   const [ip, port] = table === "RouteData" ? ["serverip", "serverport"] : ["ip", "port"];
   for (const part of chunks(hosts, MAX_TERMS)) {
-    await session.run(`DELETE FROM ${table} WHERE ${endpointCondition(part, ip!, port!)}`);
+    await session.post(`DELETE FROM ${table} WHERE ${endpointCondition(part, ip!, port!)}`);
   }
 }
 
@@ -31,7 +31,7 @@ export async function writeRoutes(
   dialect: SqlDialect,
   { routes, hosts }: NetChange,
 ): Promise<void> {
-  await insertRows(
+  await postRows(
     session,
     "INSERT INTO lars_route (modid, cmdid, name, revision, policy, policy_parameters, vanished_from)",
     routes.map(({ edit: { modid, cmdid, name, policy, vanishedFrom = 0 }, revision }) => [
@@ -51,7 +51,7 @@ export async function writeRoutes(
     }),
   );
   await deleteHosts(session, "lars_host", hosts.removed);
-  await insertRows(
+  await postRows(
     session,
     "INSERT INTO lars_host (modid, cmdid, ip, port, weight, zone, state, leased)",
     [...hosts.changed, ...hosts.added].map((host) => [...hostValues(host), host.leased === true ? 1 : 0]),
@@ -72,13 +72,13 @@ export async function writeRouteData(session: SqlSession, { added, changed, remo
   for (const group of alike.values()) {
     const { weight, zone, state } = group[0]!;
     for (const part of chunks(group, MAX_TERMS)) {
-      await session.run(
+      await session.post(
         `UPDATE RouteData SET weight = ?, zone = ?, state = ? WHERE ${endpointCondition(part, "serverip", "serverport")}`,
         [weight, zone, state],
       );
     }
   }
-  await insertRows(
+  await postRows(
     session,
     "INSERT INTO RouteData (modid, cmdid, serverip, serverport, weight, zone, state)",
     added.map(hostValues),
@@ -88,7 +88,7 @@ export async function writeRouteData(session: SqlSession, { added, changed, remo
 /** For the original's readers. Returns how many rows. */
 export async function writeRouteChange(session: SqlSession, { marks }: NetChange): Promise<number> {
   const rows = marks.map(({ modid, cmdid, revision }) => [modid >>> 0, cmdid >>> 0, revision]);
-  await insertRows(session, "INSERT INTO RouteChange (modid, cmdid, version)", rows);
+  await postRows(session, "INSERT INTO RouteChange (modid, cmdid, version)", rows);
   return rows.length;
 }
 
@@ -99,7 +99,7 @@ export async function writeNames(
   revision: number,
   edits: readonly NameEdit[],
 ): Promise<void> {
-  await insertRows(
+  await postRows(
     session,
     "INSERT INTO lars_name (scope, id, name, revision)",
     edits.map(({ scope, id, name }) => [scope, id >>> 0, name, revision]),

@@ -6,11 +6,24 @@
 export type SqlValue = string | number;
 export type SqlRow = readonly unknown[];
 
+export interface SqlStatement {
+  readonly sql: string;
+  readonly params?: readonly SqlValue[];
+}
+
 export interface SqlSession {
   /** A query's rows, each an array in column order. `scan`: it looks at a whole table and may take longer. */
   rows<Row extends SqlRow>(sql: string, params?: readonly SqlValue[], scan?: boolean): Promise<Row[]>;
+  /** The rows of several queries, asked one after another, in one round trip where there are any. */
+  rowsOfAll(queries: readonly SqlStatement[]): Promise<SqlRow[][]>;
   /** A statement. Returns how many rows it inserted, deleted or found to update (even if nothing in them changed). */
   run(sql: string, params?: readonly SqlValue[]): Promise<number>;
+  /**
+   * A statement whose outcome nobody waits for: it goes with the next one that somebody does wait for, before it, and at
+   * the latest with the COMMIT. Nothing of it fails silently: what comes after it fails in its place. What it says is
+   * kept until then, so callers with very much to say await.
+   */
+  post(sql: string, params?: readonly SqlValue[]): Promise<void>;
 }
 
 /** `set` replaces the column by the new row's value, `add` adds the new row's value to it. */

@@ -53,7 +53,7 @@ function toStoreError(error: unknown, path: string): unknown {
 }
 
 function sessionOn(database: Database): SqlSession {
-  return {
+  const session: SqlSession = {
     async rows<Row extends SqlRow>(sql: string, params: readonly SqlValue[] = []): Promise<Row[]> {
       if (sql.length <= CACHED_LENGTH)
         return database.query(sql).values(...(params as SQLQueryBindings[])) as unknown as Row[];
@@ -65,7 +65,17 @@ function sessionOn(database: Database): SqlSession {
       using statement = database.prepare(sql);
       return statement.run(...(params as SQLQueryBindings[])).changes;
     },
+    // There is no way to save.
+    async rowsOfAll(queries) {
+      const all: SqlRow[][] = [];
+      for (const { sql, params } of queries) all.push(await session.rows(sql, params));
+      return all;
+    },
+    async post(sql, params) {
+      await session.run(sql, params);
+    },
   };
+  return session;
 }
 
 export class SqliteDatabase implements SqlDatabase {

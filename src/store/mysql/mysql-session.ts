@@ -1,0 +1,108 @@
+// Statements on one connection, as few round trips as can be. A transaction is twenty statements of which four say
+// something that the rest depends on; each costs the process a write, a read and a wake-up, and all of them together are
+// the time for which everybody else waits for the lock. So several go in one packet, one after another: the server stops
+// at the first that fails, and its error is the packet's.
+//
+// A server takes several statements in one packet from whoever asked for that when connecting, and with it an injected
+// text could bring statements of its own along. What came from outside is bound, never part of a statement's text, and so
+// a text that has a semicolon is refused as a bug. Only migrations, which are files of ours, may have some.
+import type { Connection, ResultSetHeader } from "mysql2/promise";
+import type { SqlRow, SqlSession, SqlStatement, SqlValue } from "../sql/sql-database.ts";
+
+/** What waits to be sent with others, in characters: a packet may have 16 MiB. */
+const MAX_POSTED = 1_000_000;
+
+export class MysqlSession implements SqlSession {
+  readonly #connection: Connection;
+  readonly #timeoutMs: number;
+  readonly #scanTimeoutMs: number;
+  readonly #together: boolean;
+  #posted: string[] = [];
+  #size = 0;
+  #wrote = false;
+
+  /** `together` false: each statement is a packet. */
+  constructor(connection: Connection, timeoutMs: number, scanTimeoutMs: number, together = true) {
+    this.#connection = connection;
+    this.#timeoutMs = timeoutMs;
+    this.#scanTimeoutMs = scanTimeoutMs;
+    this.#together = together;
+  }
+
+  /** Whether anything was written through it, or is about to be. */
+  get wrote(): boolean {
+    return this.#wrote;
+  }
+
+  async rows<Row extends SqlRow>(sql: string, params?: readonly SqlValue[], scan = false): Promise<Row[]> {
+    const [rows] = await this.#send([this.#text({ sql, ...(params && { params }) })], scan);
+    return rows as Row[];
+  }
+
+  async rowsOfAll(queries: readonly SqlStatement[]): Promise<SqlRow[][]> {
+    if (this.#together) return (await this.#send(queries.map((query) => this.#text(query)))) as SqlRow[][];
+    const all: SqlRow[][] = [];
+    for (const { sql, params } of queries) all.push(await this.rows(sql, params));
+    return all;
+  }
+
+  async run(sql: string, params?: readonly SqlValue[]): Promise<number> {
+    this.#wrote = true;
+    const [result] = await this.#send([this.#text({ sql, ...(params && { params }) })]);
+    return (result as ResultSetHeader).affectedRows;
+  }
+
+  async post(sql: string, params?: readonly SqlValue[]): Promise<void> {
+    this.#wrote = true;
+    this.#keep(this.#text({ sql, ...(params && { params }) }));
+    if (this.#size >= MAX_POSTED || !this.#together) await this.flush();
+  }
+
+  /** A statement that says nothing of the data, sent as if it were posted. */
+  prepare(sql: string): void {
+    this.#keep(sql);
+  }
+
+  /** A statement that says nothing of the data, with all that was posted before it. */
+  async say(sql: string): Promise<void> {
+    await this.#send([sql]);
+  }
+
+  /** Sends what was posted. */
+  async flush(): Promise<void> {
+    if (this.#posted.length > 0) await this.#send([]);
+  }
+
+  /** What was posted and not sent is not to be sent any more. */
+  forget(): void {
+    this.#posted = [];
+    this.#size = 0;
+  }
+
+  #keep(text: string): void {
+    this.#posted.push(text);
+    this.#size += text.length;
+  }
+
+  #text({ sql, params = [] }: SqlStatement): string {
+    if (this.#together && sql.includes(";"))
+      throw new Error(
+        `expected a statement without a semicolon, got ${sql.slice(0, 200)}; bind what it says as a parameter`,
+      );
+    return params.length === 0 ? sql : this.#connection.format(sql, params as SqlValue[]);
+  }
+
+  /** What `texts` answered; what was posted goes before them. */
+  async #send(texts: readonly string[], scan = false): Promise<unknown[]> {
+    const posted = this.#posted;
+    this.forget();
+    const all = posted.length === 0 ? texts : [...posted, ...texts];
+    const [results] = await this.#connection.query({
+      sql: all.length === 1 ? all[0]! : all.join(";"),
+      rowsAsArray: true,
+      timeout: scan ? this.#scanTimeoutMs : this.#timeoutMs,
+    });
+    // One statement answers with its result, several with a list of theirs.
+    return all.length === 1 ? [results] : (results as unknown[]).slice(posted.length);
+  }
+}
