@@ -35,9 +35,14 @@ async function begin(options: { dns?: number; env?: Record<string, string> } = {
     ...module,
     hosts: [1, 2, 3, 4].map((host) => ({ ip: `10.0.${i}.${host}`, port: 8000 })),
   }));
-  expect((await lars.admin("POST", "/v1/import", { routes })).status).toBe(200);
+  const imported = await lars.admin("POST", "/v1/import", { routes });
+  expect(imported.status).toBe(200);
+  const { revision } = (await imported.json()) as { revision: number };
+  for (const dns of lars.dns) {
+    const listed = await lars.admin("GET", `/v1/routes?limit=1&minRevision=${revision}`, undefined, dns);
+    expect(listed.status).toBe(200);
+  }
   caller = await SteadyCaller.open({ port: lars.agent[0]!.ports.udp });
-  // Another dns than the one that was written to may answer the agent; it sees the import within its poll interval.
   for (const module of MODULES)
     await eventually(async () => expect(await caller.pick(module)).toMatchObject({ retcode: 0 }));
 }
