@@ -118,7 +118,6 @@ export class Intake {
   /** What the process that ran before left in the spool waits again. To be called before the first offer. */
   restore(): void {
     this.#spooling.open();
-    for (const lane of this.#lanes) if (lane.size > 0) lane.schedule();
   }
 
   /** False: no room; the report is not taken. `row` is read during the call only. */

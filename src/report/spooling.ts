@@ -20,6 +20,7 @@ export interface SpoolingOptions {
   readonly onSaved: () => void;
 }
 
+const OPEN_AGAIN_MS = 5000;
 /** How often what nobody waits for (TCP) is saved: agents that live tell it again anyway, and rows change all the time. */
 export const SAVE_INTERVAL_MS = 1000;
 /** Rows of one transaction: a turn of the event loop waits for it. */
@@ -31,6 +32,7 @@ export class Spooling {
   #saving: Promise<boolean> | undefined;
   #after: Promise<boolean> | undefined;
   #cancelTimer: (() => void) | undefined;
+  #cancelOpening: (() => void) | undefined;
   /** Something was put since the spool was empty. */
   #holds = false;
   #failure: string | undefined;
@@ -66,11 +68,15 @@ export class Spooling {
     const { spool } = this.#options;
     if (this.#open || spool === undefined) return this.#open;
     const damagedBefore = spool.damaged;
-    // A damaged file is put aside, and another begun at the second attempt.
-    return (
-      this.#attempt(() => this.#load(spool)) ||
-      (spool.damaged > damagedBefore && this.#attempt(() => this.#load(spool)))
-    );
+    // A damaged file is put aside, and another begun at the second attempt. One that another process has still (the one
+    // before, as it ends) may hold rows that nobody else will store.
+    const load = (): boolean => this.#attempt(() => this.#load(spool));
+    if (load() || (spool.damaged > damagedBefore && load())) return true;
+    this.#cancelOpening ??= this.#options.setTimer(OPEN_AGAIN_MS, () => {
+      this.#cancelOpening = undefined;
+      this.open();
+    });
+    return false;
   }
 
   #load(spool: ReportSpool): void {
@@ -87,6 +93,7 @@ export class Spooling {
     for (const lane of lanes) {
       if (isFirst) lane.spooledChange = lane.rows.lastChange;
       lane.spooledNumber = lane.rows.lastNumber;
+      if (lane.size > 0) lane.schedule();
     }
     this.#holds = kept.length > 0;
     this.counts.replayed += kept.length;
@@ -149,7 +156,8 @@ export class Spooling {
     const { spool, lanes } = this.#options;
     if (!this.#holds || this.#saving !== undefined || !this.#open) return;
     if (lanes.some((lane) => lane.failing || lane.storedUpTo < lane.spooledNumber)) return;
-    this.stop();
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
     if (this.#attempt(() => spool!.clear())) {
       this.#holds = false;
       this.counts.cleared++;
@@ -160,6 +168,8 @@ export class Spooling {
   stop(): void {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
+    this.#cancelOpening?.();
+    this.#cancelOpening = undefined;
   }
 
   #turn(): Promise<void> {

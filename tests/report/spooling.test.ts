@@ -213,6 +213,21 @@ describe("a spool that does not serve", () => {
   });
 });
 
+test("a spool that the process before holds still is opened when that has ended, and what it left is stored by every lane", async () => {
+  const first = new Rig(undefined, { writers: 4 });
+  first.store.away();
+  for (let agent = 1; agent <= 12; agent++) first.intake.offer(total(agent, 1, 1, agent));
+  await first.intake.stop(1000);
+  first.spool.full();
+  const rig = first.killed({ writers: 4 });
+  rig.store.back();
+  await rig.wait(4000);
+  expect([rig.intake.size, rig.store.texts]).toEqual([0, []]);
+  rig.spool.failure = undefined;
+  await rig.wait(1000 + FLUSH_MS);
+  expect([rig.store.texts.length, rig.spool.rows, rig.clock.pendingTimers]).toEqual([12, 0, 0]);
+});
+
 test("stopping while the database is away leaves what waits in the spool, and does not wait for the database", async () => {
   const rig = new Rig();
   rig.store.away();

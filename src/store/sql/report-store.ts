@@ -241,20 +241,23 @@ export class SqlReportStore implements ReportStore {
   /** Leaves out late windows that were overtaken: the agent has told another report service more since. */
   async #withoutOutdated(session: SqlSession, windows: readonly WindowCount[]): Promise<readonly WindowCount[]> {
     const late = windows.filter((row) => row.late === true);
-    const laterThan = new Map<string, number>();
-    for (const part of chunks([...new Set(late.map(({ caller }) => caller >>> 0))], MAX_TERMS)) {
-      const modules = [...new Set(late.map(({ modid }) => modid | 0))];
-      for (const moduleIds of chunks(modules, MAX_TERMS)) {
-        const rows = await session.rows<[number, number, number, number, number, number]>(
-          `SELECT modid, cmdid, ip, port, caller, ts FROM ServerCallStatus WHERE modid IN (${moduleIds}) AND caller IN (${part})${this.#dialect.forUpdate}`,
-        );
-        for (const [modid, cmdid, ip, port, caller, ts] of rows) {
-          laterThan.set(cursorKey(caller, { modid, cmdid, ip, port }), ts);
-        }
+    const storedAt = new Map<string, number>();
+    for (const part of chunks(late, MAX_TERMS)) {
+      const terms = part.map(
+        ({ modid, cmdid, ip, port, caller }) =>
+          `(modid=${modid | 0} AND cmdid=${cmdid | 0} AND ip=${ip >>> 0} AND port=${port} AND caller=${caller >>> 0})`,
+      );
+      const rows = await session.rows<[number, number, number, number, number, number]>(
+        `SELECT modid, cmdid, ip, port, caller, ts FROM ServerCallStatus WHERE ${terms.join(" OR ")}${this.#dialect.forUpdate}`,
+      );
+      for (const [modid, cmdid, ip, port, caller, ts] of rows) {
+        storedAt.set(cursorKey(caller, { modid, cmdid, ip, port }), Number(ts));
       }
     }
-    if (laterThan.size === 0) return windows;
-    return windows.filter((row) => row.late !== true || !(laterThan.get(cursorKey(row.caller >>> 0, row))! > row.ts));
+    if (storedAt.size === 0) return windows;
+    return windows.filter(
+      (row) => row.late !== true || (storedAt.get(cursorKey(row.caller >>> 0, row)) ?? row.ts) <= row.ts,
+    );
   }
 
   async #writeStatus(session: SqlSession, counted: readonly Counted[], counts: "set" | "add"): Promise<void> {
