@@ -9,7 +9,8 @@ import type { Socket } from "bun";
  */
 export type CutMode = "before" | "answer" | "late";
 
-const COMMIT = Buffer.from("\x03COMMIT");
+/** By itself (3 is the protocol's "query"), or the last of several statements in one packet. */
+const COMMITS = [Buffer.from("\x03COMMIT"), Buffer.from(";COMMIT")];
 
 interface Pair {
   server: Socket<Pair> | undefined;
@@ -82,7 +83,7 @@ export class CuttingProxy {
 
   #fromClient(pair: Pair, bytes: Buffer): void {
     if (pair.cut) return;
-    if (this.#armed !== undefined && bytes.includes(COMMIT)) {
+    if (this.#armed !== undefined && COMMITS.some((text) => bytes.includes(text))) {
       const mode = this.#armed;
       this.#armed = undefined;
       this.cuts++;
