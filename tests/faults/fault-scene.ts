@@ -6,7 +6,7 @@ import { eventually } from "../support/eventually.ts";
 import { ADMIN_TOKEN, type Lars, type LarsProcess, sumMetric } from "../support/lars-processes.ts";
 import { Callers } from "./callers.ts";
 import { readExpiries } from "./expiries.ts";
-import type { FaultRow } from "./fault-table.ts";
+import { type FaultRow, goesOn } from "./fault-table.ts";
 import { type LoggedChange, lostWrites, type Sighting, violations, type WriteRecord } from "./history.ts";
 import { LeaseHolders } from "./lease-holders.ts";
 import { BASE_HOSTS, RouteWriter, readChangeLog } from "./route-writer.ts";
@@ -113,7 +113,7 @@ export class FaultScene {
       );
       const beganAtMs = performance.now();
       await fault.begin();
-      await Bun.sleep(fault.holdMs);
+      await goesOn(fault.holdMs);
       const endedAtMs = performance.now();
       await fault.end();
       const healedAtMs = await this.#healed(writer, callers, endedAtMs);

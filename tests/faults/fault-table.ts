@@ -38,6 +38,11 @@ export function holdMs(shortMs: number): number {
   return seconds * 1000;
 }
 
+/** A fault, or a calm, that goes on for so long: not a wait for anything, whose end is looked for. */
+export async function goesOn(ms: number): Promise<void> {
+  await Bun.sleep(ms);
+}
+
 export function keepRow(table: string, row: Readonly<Record<string, string | number>>): void {
   process.stdout.write(`  ${JSON.stringify(row)}\n`);
   const file = process.env.LARS_FAULT_ROWS;

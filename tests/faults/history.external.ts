@@ -5,7 +5,7 @@ import { eventually } from "../support/eventually.ts";
 import { ADMIN_TOKEN, type Lars, startLars } from "../support/lars-processes.ts";
 import { type Mariadb, startMariadb } from "../support/mariadb.ts";
 import { Callers } from "./callers.ts";
-import { holdMs, keepRow } from "./fault-table.ts";
+import { goesOn, holdMs, keepRow } from "./fault-table.ts";
 import { type LoggedChange, violations, type Watcher } from "./history.ts";
 import { BASE_HOSTS, RouteWriter, readChangeLog } from "./route-writer.ts";
 import { WatchingAgent } from "./watching-agent.ts";
@@ -86,7 +86,7 @@ test("8 writers on 2 dns instances: every acknowledged write is in the log once,
       const last = writers[turn % WRITERS]!.writes.findLast(({ outcome }) => outcome.kind === "acknowledged");
       if (last?.outcome.kind === "acknowledged")
         await reads.check(last.module, last.outcome.revision, turn % 2 === 0 ? first : second);
-      await Bun.sleep(10);
+      await goesOn(10);
     }
   })();
   try {
@@ -110,7 +110,7 @@ test("8 writers on 2 dns instances: every acknowledged write is in the log once,
     ];
     for (const phase of phases) {
       await phase();
-      await Bun.sleep(PHASE_MS);
+      await goesOn(PHASE_MS);
     }
     for (const writer of writers) await writer.stop();
     reading = false;
