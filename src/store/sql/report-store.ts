@@ -12,8 +12,8 @@
 // second connection uses another processor.
 import { advanceCursor, type CallCursor } from "../../core/call-totals.ts";
 import type { ReportStore, RunningTotal, StatusFilter, StatusRow, WindowCount } from "../report-store.ts";
-import { chunks, insertRows } from "./insert-rows.ts";
-import type { SqlDatabase, SqlDialect, SqlSession, SqlValue } from "./sql-database.ts";
+import { chunks, postRows } from "./insert-rows.ts";
+import type { SqlDatabase, SqlDialect, SqlRow, SqlSession, SqlStatement, SqlValue } from "./sql-database.ts";
 
 const MAX_TERMS = 300;
 const LOCK_ATTEMPTS = 5;
@@ -153,8 +153,7 @@ export class SqlReportStore implements ReportStore {
 
   /** What the totals add to what was counted before; moves the cursors on. */
   async #count(session: SqlSession, totals: readonly RunningTotal[]): Promise<Counted[]> {
-    const instances = await this.#lockInstances(session, totals);
-    const cursors = await this.#readCursors(session, totals, instances);
+    const { instances, cursors } = await this.#lock(session, totals);
     const counted: Counted[] = [];
     const moved: number[][] = [];
     for (const row of totals) {
@@ -176,7 +175,7 @@ export class SqlReportStore implements ReportStore {
       ]);
     }
     moved.sort(byNumbers);
-    await insertRows(
+    await postRows(
       session,
       "INSERT INTO lars_call_cursor (instance_id, modid, cmdid, ip, port, seq, succ, err)",
       moved,
@@ -185,57 +184,42 @@ export class SqlReportStore implements ReportStore {
     return counted;
   }
 
-  async #lockInstances(session: SqlSession, totals: readonly RunningTotal[]): Promise<Map<string, Instance>> {
+  /** The instances, locked until the commit, and what was counted of them. */
+  async #lock(session: SqlSession, totals: readonly RunningTotal[]): Promise<Locked> {
     const callerOf = new Map<string, number>();
     for (const { instance, caller } of totals) callerOf.set(instance, caller);
-    const instances = [...callerOf.keys()].sort();
+    const names = [...callerOf.keys()].sort();
     const now = Math.floor(this.#now());
     for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
-      const found = await readInstances(session, instances);
-      const unknown = instances.filter((instance) => !found.has(instance));
+      const found = await readInstances(session, names);
+      const unknown = names.filter((name) => !found.has(name));
       if (unknown.length > 0) {
         // Only those not seen: an INSERT that is ignored would still use up an id.
-        await insertRows(
+        await postRows(
           session,
           `${this.#dialect.insertIgnore} INTO lars_agent_instance (instance, caller, last_seen_ms)`,
-          unknown.map((instance) => [instance, callerOf.get(instance)! >>> 0, now]),
+          unknown.map((name) => [name, callerOf.get(name)! >>> 0, now]),
         );
-        for (const [instance, known] of await readInstances(session, unknown)) found.set(instance, known);
+        for (const [name, instance] of await readInstances(session, unknown)) found.set(name, instance);
       }
+      if (found.size < names.length) continue;
       const ids = [...found.values()].map(({ id }) => id).sort((a, b) => a - b);
-      let locked = 0;
       for (const part of chunks(ids, MAX_TERMS)) {
-        locked += await session.run(`UPDATE lars_agent_instance SET last_seen_ms = ${now} WHERE id IN (${part})`);
+        await session.post(`UPDATE lars_agent_instance SET last_seen_ms = ${now} WHERE id IN (${part})`);
       }
-      // One fewer: it was forgotten between our look and our lock. Its cursors are gone too, so it starts again.
-      if (locked !== instances.length) continue;
-      // Whether cursors were pruned is asked again now that nobody can prune them.
-      return readInstances(session, instances, this.#dialect.forUpdate);
+      // In one packet with the lock, and after it: from here on nobody else prunes or counts them.
+      const asked = instanceQueries(names);
+      const answers = await session.rowsOfAll([...asked, ...cursorQueries(totals, found)]);
+      const instances = instancesIn(answers.slice(0, asked.length));
+      // One fewer, or another: it was forgotten between our look and our lock. Its cursors are gone too, so it starts again.
+      if (names.some((name) => instances.get(name)?.id !== found.get(name)?.id)) continue;
+      const cursors = new Map<string, CallCursor>();
+      for (const [id, modid, cmdid, ip, port, seq, succ, err] of answers.slice(asked.length).flat() as CursorRow[]) {
+        cursors.set(cursorKey(id, { modid, cmdid, ip, port }), { seq: Number(seq), succ, err });
+      }
+      return { instances, cursors };
     }
     throw new Error("agent instances are being pruned faster than they report; the age to prune at is too small");
-  }
-
-  async #readCursors(
-    session: SqlSession,
-    totals: readonly RunningTotal[],
-    instances: ReadonlyMap<string, Instance>,
-  ): Promise<Map<string, CallCursor>> {
-    const terms = new Set<string>();
-    for (const row of totals) {
-      terms.add(
-        `(instance_id=${instances.get(row.instance)!.id} AND modid=${row.modid >>> 0} AND cmdid=${row.cmdid >>> 0})`,
-      );
-    }
-    const found = new Map<string, CallCursor>();
-    for (const part of chunks([...terms], MAX_TERMS)) {
-      const rows = await session.rows<[number, number, number, number, number, number, number, number]>(
-        `SELECT instance_id, modid, cmdid, ip, port, seq, succ, err FROM lars_call_cursor WHERE ${part.join(" OR ")}`,
-      );
-      for (const [id, modid, cmdid, ip, port, seq, succ, err] of rows) {
-        found.set(cursorKey(id, { modid, cmdid, ip, port }), { seq: Number(seq), succ, err });
-      }
-    }
-    return found;
   }
 
   /** Leaves out late windows that were overtaken: the agent has told another report service more since. */
@@ -261,7 +245,7 @@ export class SqlReportStore implements ReportStore {
   }
 
   async #writeStatus(session: SqlSession, counted: readonly Counted[], counts: "set" | "add"): Promise<void> {
-    await insertRows(
+    await postRows(
       session,
       `INSERT INTO ServerCallStatus (${STATUS_COLUMNS})`,
       statusValues(counted),
@@ -283,18 +267,39 @@ interface Instance {
   readonly pruned: boolean;
 }
 
-async function readInstances(
-  session: SqlSession,
-  instances: readonly string[],
-  lock = "",
-): Promise<Map<string, Instance>> {
+interface Locked {
+  readonly instances: ReadonlyMap<string, Instance>;
+  readonly cursors: ReadonlyMap<string, CallCursor>;
+}
+
+type CursorRow = [number, number, number, number, number, number, number, number];
+
+function instanceQueries(names: readonly string[]): SqlStatement[] {
+  return [...chunks(names, MAX_TERMS)].map((part) => ({
+    sql: `SELECT id, instance, pruned_at_ms FROM lars_agent_instance WHERE instance IN (${part.map(() => "?").join(",")})`,
+    params: part,
+  }));
+}
+
+function instancesIn(answers: readonly (readonly SqlRow[])[]): Map<string, Instance> {
   const found = new Map<string, Instance>();
-  for (const part of chunks(instances, MAX_TERMS)) {
-    const rows = await session.rows<[number, string, number]>(
-      `SELECT id, instance, pruned_at_ms FROM lars_agent_instance WHERE instance IN (${part.map(() => "?").join(",")})${lock}`,
-      part,
-    );
-    for (const [id, instance, prunedAtMs] of rows) found.set(instance, { id, pruned: Number(prunedAtMs) > 0 });
+  for (const [id, name, prunedAtMs] of answers.flat() as [number, string, number][]) {
+    found.set(name, { id, pruned: Number(prunedAtMs) > 0 });
   }
   return found;
+}
+
+async function readInstances(session: SqlSession, names: readonly string[]): Promise<Map<string, Instance>> {
+  return instancesIn(await session.rowsOfAll(instanceQueries(names)));
+}
+
+/** Of the modules that the totals are of: all hosts there, which is more than is needed and less to say. */
+function cursorQueries(totals: readonly RunningTotal[], instances: ReadonlyMap<string, Instance>): SqlStatement[] {
+  const terms = new Set<string>();
+  for (const { instance, modid, cmdid } of totals) {
+    terms.add(`(instance_id=${instances.get(instance)!.id} AND modid=${modid >>> 0} AND cmdid=${cmdid >>> 0})`);
+  }
+  return [...chunks([...terms], MAX_TERMS)].map((part) => ({
+    sql: `SELECT instance_id, modid, cmdid, ip, port, seq, succ, err FROM lars_call_cursor WHERE ${part.join(" OR ")}`,
+  }));
 }
