@@ -207,7 +207,8 @@ export class Intake {
     const { clock } = this.#options;
     const deadlineMs = clock.nowMs() + timeoutMs;
     for (;;) {
-      await this.#flushWithin(deadlineMs - clock.nowMs());
+      const leftMs = deadlineMs - clock.nowMs();
+      await this.#flushWithin(this.#spooling.exists ? Math.min(leftMs, SPOOL_AFTER_MS) : leftMs);
       if (this.size === 0 || (await this.#spooling.save()) || clock.nowMs() >= deadlineMs) break;
       await this.#pause(100);
     }

@@ -5,13 +5,19 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { HEADER_BYTES, MSG_REPORT_STATUS_REQUEST, sealFrame } from "../../src/wire/frame.ts";
 import { encodeReportStatusRequest, makeReportStatusRequest, reportStatusBytes } from "../../src/wire/status-codec.ts";
+import { reasonAgainst, unless } from "../faults/permitted.ts";
 import { eventually } from "../support/eventually.ts";
-import { ADMIN_TOKEN, type Lars, type LarsProcess, startLars } from "../support/lars-processes.ts";
+import { ADMIN_TOKEN, type Lars, type LarsProcess, startLars, temporaryFolder } from "../support/lars-processes.ts";
 import { type Mariadb, startMariadb } from "../support/mariadb.ts";
+import { SmallDisk } from "../support/small-disk.ts";
 
 setDefaultTimeout(60_000);
 
 const HOSTS = 50;
+const noDisk = await reasonAgainst(async () => {
+  const disk = await SmallDisk.mount(join(temporaryFolder("disk"), "disk"), 65_536);
+  await disk.unmount();
+});
 let mariadb: Mariadb;
 let lars: Lars;
 let report: LarsProcess;
@@ -153,3 +159,49 @@ test("a damaged spool is put aside, and reports are acknowledged as before", asy
   await mariadb.start();
   await eventually(async () => expect(await stored()).toContain(`1.2 ${HOSTS} x 12..12`), { timeoutMs: 10_000 });
 });
+
+test.skipIf(noDisk !== undefined)(
+  `a full disk: while the database is away nothing is acknowledged that is not kept, and what is told waits in memory${unless(noDisk)}`,
+  async () => {
+    const disk = await SmallDisk.mount(join(temporaryFolder("spool-disk"), "disk"), 1_048_576);
+    const crowded = await startLars({
+      databaseUrl: await mariadb.createDatabase("spool_disk"),
+      dns: 0,
+      agent: 0,
+      place: () => ({ command: disk.command }),
+      env: { LARS_DATA_DIR: disk.folder },
+    });
+    const before = report;
+    report = crowded.report[0]!;
+    try {
+      await mariadb.stop();
+      expect((await post(1, 1, 10)).status).toBe(202);
+      disk.fill();
+      let instance = 2;
+      // What SQLite's log has room for still fits.
+      await eventually(async () => expect((await post(instance++, 1, 10)).status).toBe(503), { timeoutMs: 30_000 });
+      expect(report.output).toContain("the spool does not serve");
+      expect(await metric("spool_up")).toBe(0);
+      disk.clear();
+      expect((await post(1, 2, 11)).status).toBe(202);
+      expect([await metric("spool_up"), await metric("spool_damaged_total")]).toEqual([1, 0]);
+      const told = instance - 1;
+      await mariadb.start();
+      await eventually(
+        async () => {
+          const sum = "SELECT COUNT(*), SUM(succ_cnt) FROM ServerCallStatus";
+          expect((await mariadb.sql("spool_disk", sum))[0]!.map(Number)).toEqual([
+            told * HOSTS,
+            told * HOSTS * 10 + HOSTS,
+          ]);
+        },
+        { timeoutMs: 15_000 },
+      );
+    } finally {
+      report = before;
+      await mariadb.start();
+      await crowded.stop();
+      await disk.unmount();
+    }
+  },
+);

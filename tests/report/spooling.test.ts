@@ -237,6 +237,18 @@ test("stopping while the database is away leaves what waits in the spool, and do
   expect(rig.log.texts).toContain("info reports wait in the spool");
 });
 
+test("stopping while the database hangs leaves what waits in the spool after 1 s, what is being written included", async () => {
+  const rig = new Rig();
+  rig.store.hold();
+  rig.intake.offer(total(8, 3, 1));
+  void rig.intake.flush();
+  await rig.turn();
+  rig.intake.offer(total(9, 3, 1));
+  const left = rig.intake.stop(7000);
+  await rig.wait(1000);
+  expect([await left, rig.spool.rows]).toEqual([0, 2]);
+});
+
 test("random histories with outages, full disks, kills and several lanes lose nothing that was promised, and double nothing", async () => {
   const SEED = 20_261_121;
   for (let history = 0; history < 60; history++) {
