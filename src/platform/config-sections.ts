@@ -126,7 +126,7 @@ export const dataSection = {
   doc: "Files the process keeps.",
   keys: {
     dir: key(z.string().min(1).max(4096), {
-      doc: "Folder for the SQLite file and the agent's route snapshot. A relative path counts from the project's folder.",
+      doc: "Folder for the SQLite file, the agent's route snapshot and the report service's spool. A relative path counts from the project's folder.",
       default: "./data",
       env: "LARS_DATA_DIR",
     }),
