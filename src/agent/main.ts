@@ -144,7 +144,7 @@ const reportClient: TcpClient = connectTcp({
   random: Math.random,
   tls: config.reporter.tls ? () => clientTls.material : undefined,
   onOpen: () => reporter.onOpen(),
-  onFrame: () => {},
+  onFrame: (msgid) => reporter.onFrame(msgid),
   onClose: () => reporter.onClose(),
   onDrain: () => reporter.onDrain(),
   log: whenNew((message) => reportLog.info(message)),
@@ -164,7 +164,10 @@ shutdown.onShutdown("report client", async () => {
 shutdown.onShutdown("shards", () => pool.stop());
 
 const timers = [
-  setInterval(() => source.tick(), SOURCE_TICK_MS),
+  setInterval(() => {
+    source.tick();
+    reporter.tick();
+  }, SOURCE_TICK_MS),
   setInterval(() => void book.save(), config.routes.snapshot_interval_ms),
 ];
 let flushTimer = setTimeout(function flush() {

@@ -2,10 +2,13 @@
 // sending careless in the best sense: nothing is queued while the service is away, nothing is kept for acknowledgement;
 // the next frame that arrives carries everything. What was sent on a connection that broke may be lost, so a new
 // connection starts with all totals, and all are sent again now and then.
+//
+// Nothing answers a frame, so a service that hangs looks like one that listens. Pings tell them apart: once any server has
+// answered one, a server that does not is left. C++ servers never answer, and are not judged while only such are known.
 import type { HostTotals, StatisticsReader } from "../core/call-statistics.ts";
 import { type ModuleKey, ModuleMap } from "../core/module-key.ts";
 import type { TcpClient } from "../net/tcp-client.ts";
-import { HEADER_BYTES, MSG_REPORT_STATUS_REQUEST, sealFrame } from "../wire/frame.ts";
+import { HEADER_BYTES, MSG_PING, MSG_PONG, MSG_REPORT_STATUS_REQUEST, sealFrame, writeHeader } from "../wire/frame.ts";
 import {
   encodeReportStatusRequest,
   MAX_RESULTS_PER_FRAME,
@@ -24,6 +27,12 @@ export interface StatusReporterOptions {
   readonly wallMs: () => number;
 }
 
+const PING_INTERVAL_MS = 3000;
+/** A service whose database is slow stops reading for a while; to leave it for another one on that database helps nobody. */
+const PONG_TIMEOUT_MS = 12_000;
+const PING = new Uint8Array(HEADER_BYTES);
+writeHeader(PING, 0, MSG_PING, 0);
+
 interface Batch extends ModuleKey {
   readonly hosts: readonly HostTotals[];
 }
@@ -38,7 +47,12 @@ export class StatusReporter {
   #sentAllAtMs = Number.NEGATIVE_INFINITY;
   /** Taken from the statistics, and not given to the connection yet. Latest totals per module. */
   #unsent = new ModuleMap<Batch>();
-  readonly counts = { frames: 0, results: 0, flushes: 0 };
+  /** Some server has answered a ping, ever. */
+  #serversAnswer = false;
+  #pingedAtMs = Number.NEGATIVE_INFINITY;
+  /** When the server was last known to be there: connected, or a pong. */
+  #heardAtMs = Number.NEGATIVE_INFINITY;
+  readonly counts = { frames: 0, results: 0, flushes: 0, silences: 0 };
 
   constructor(options: StatusReporterOptions) {
     this.#options = options;
@@ -57,6 +71,7 @@ export class StatusReporter {
 
   onOpen(): void {
     this.#connected = true;
+    this.#heardAtMs = this.#options.nowMs();
     this.#sentAllAtMs = Number.NEGATIVE_INFINITY;
     this.flush();
   }
@@ -68,6 +83,27 @@ export class StatusReporter {
 
   onDrain(): void {
     this.#send();
+  }
+
+  onFrame(msgid: number): void {
+    if (msgid !== MSG_PONG) return;
+    this.#serversAnswer = true;
+    this.#heardAtMs = this.#options.nowMs();
+  }
+
+  /** To be called a few times a second: notices a server that hangs. */
+  tick(): void {
+    if (!this.#connected) return;
+    const nowMs = this.#options.nowMs();
+    const silentMs = nowMs - this.#heardAtMs;
+    if (this.#serversAnswer && silentMs > PONG_TIMEOUT_MS) {
+      this.counts.silences++;
+      this.#client?.reconnect(`no answer for ${Math.round(silentMs)} ms`);
+      return;
+    }
+    if (nowMs - this.#pingedAtMs < PING_INTERVAL_MS) return;
+    this.#pingedAtMs = nowMs;
+    this.#client?.send(PING.slice());
   }
 
   /** Whether any host's totals are not what was sent last. */

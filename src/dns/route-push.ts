@@ -56,6 +56,8 @@ interface Agent {
   readonly connectedAtMs: number;
   /** Modules whose route is to be sent. */
   readonly owed: ModuleMap<Owed>;
+  /** One of ours, which connects again whenever it loses its connection; a C++ agent may never. */
+  returns: boolean;
 }
 
 /** A connected agent, for people. */
@@ -92,6 +94,7 @@ export class RoutePush {
     unknownFrames: 0,
     oversize: 0,
     overLimit: 0,
+    dismissed: 0,
   };
 
   constructor(options: RoutePushOptions) {
@@ -122,7 +125,23 @@ export class RoutePush {
   }
 
   onOpen(connection: AgentConnection): void {
-    this.#agents.set(connection, { connection, connectedAtMs: this.#options.nowMs(), owed: new ModuleMap() });
+    const connectedAtMs = this.#options.nowMs();
+    this.#agents.set(connection, { connection, connectedAtMs, owed: new ModuleMap(), returns: false });
+  }
+
+  /**
+   * Closes connections of agents that were there before `beforeMs` and are known to come back, at most `limit` of them.
+   * Returns how many.
+   */
+  dismiss(beforeMs: number, limit: number): number {
+    const leaving: AgentConnection[] = [];
+    for (const { connection, connectedAtMs, returns } of this.#agents.values()) {
+      if (leaving.length >= limit) break;
+      if (returns && connectedAtMs < beforeMs) leaving.push(connection);
+    }
+    for (const connection of leaving) connection.close();
+    this.counts.dismissed += leaving.length;
+    return leaving.length;
   }
 
   onClose(connection: AgentConnection): void {
@@ -157,6 +176,8 @@ export class RoutePush {
       return;
     }
     this.counts.requests++;
+    // Only ours say what they hold; they ask again every few seconds, so this is soon known.
+    if (revision > 0) agent.returns = true;
     if (this.#watches.countOf(agent) >= this.#options.maxWatchesPerConnection) {
       // What it watches already it may ask for again; a further module would be one it is never told of.
       if (this.#watches.watch(agent, modid, cmdid)) {

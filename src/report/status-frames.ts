@@ -2,15 +2,19 @@
 // is, the presence of an instance says (wire.md). A source is made to wait, by not reading from it, while the intake is
 // crowded: its own buffers then hold back its totals, which cost nothing to hold.
 import { isPort } from "../core/endpoint.ts";
-import { MSG_REPORT_STATUS_REQUEST } from "../wire/frame.ts";
+import { HEADER_BYTES, MSG_PING, MSG_PONG, MSG_REPORT_STATUS_REQUEST, writeHeader } from "../wire/frame.ts";
 import { decodeReportStatusRequest, makeReportStatusRequest, type ReportStatusRequest } from "../wire/status-codec.ts";
 import type { Intake } from "./intake.ts";
 import type { OfferedRow } from "./waiting-rows.ts";
 
 export interface ReportConnection {
+  send(bytes: Uint8Array): boolean;
   pause(): void;
   resume(): void;
 }
+
+const PONG = new Uint8Array(HEADER_BYTES);
+writeHeader(PONG, 0, MSG_PONG, 0);
 
 /** Filled for every result: the intake copies what it needs. */
 const row: OfferedRow = {
@@ -93,6 +97,10 @@ export class StatusFrames<C extends ReportConnection> {
   }
 
   onFrame(connection: C, msgid: number, body: Uint8Array): void {
+    if (msgid === MSG_PING) {
+      connection.send(PONG);
+      return;
+    }
     if (msgid !== MSG_REPORT_STATUS_REQUEST) {
       this.counts.unknownFrames++;
       return;

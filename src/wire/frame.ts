@@ -16,6 +16,9 @@ export const MSG_API_GET_ROUTE_REQUEST = 7; // caller -> agent, UDP; body: GetRo
 export const MSG_API_GET_ROUTE_RESPONSE = 8; // agent -> caller, UDP; body: GetRouteResponse
 export const MSG_UNWATCH_ROUTE_REQUEST = 64; // our agent -> our dns, TCP, no answer; old servers skip it
 
+export const MSG_PING = 65; // our agent -> report, TCP, no body: are you there? Old servers skip it
+export const MSG_PONG = 66; // our report -> agent, TCP, no body
+
 export const HEADER_BYTES = 8;
 /** What an old peer accepts in one frame: 65,535 less the header. */
 export const MAX_BODY_BYTES = 65_527;

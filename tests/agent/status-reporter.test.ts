@@ -176,3 +176,43 @@ test("whatever is refused, lost with its connection or repeated, the receiver en
     { seed: 10, numRuns: 200 },
   );
 });
+
+describe("a service that hangs", () => {
+  /** Ticks as the agent does; answers pings as long as `answering`. */
+  function pass(rig: Rig, ms: number, answering: boolean): void {
+    for (const endMs = rig.nowMs + ms; rig.nowMs < endMs; ) {
+      rig.nowMs += 250;
+      rig.reporter.tick();
+      const pings = rig.client.frames().filter(({ msgid }) => msgid === 65);
+      if (answering && pings.length > 0) rig.reporter.onFrame(66);
+    }
+  }
+
+  test("is pinged every 3 s, and left when it has not answered for 12 s", () => {
+    const rig = new Rig();
+    pass(rig, 60_000, true);
+    expect(rig.client.reconnects).toEqual([]);
+    pass(rig, 9_000, false);
+    expect(rig.client.reconnects).toEqual([]);
+    pass(rig, 6_000, false);
+    expect(rig.client.reconnects[0]).toStartWith("no answer for 12");
+    expect(rig.reporter.counts.silences).toBeGreaterThan(0);
+  });
+
+  test("is not told from a C++ server while no server ever answered a ping", () => {
+    const rig = new Rig();
+    pass(rig, 600_000, false);
+    expect(rig.client.reconnects).toEqual([]);
+  });
+
+  test("and answers none from the start is left, once another one had answered", () => {
+    const rig = new Rig();
+    pass(rig, 10_000, true);
+    rig.reporter.onClose();
+    rig.reporter.onOpen();
+    pass(rig, 12_000, false);
+    expect(rig.client.reconnects).toEqual([]);
+    pass(rig, 250, false);
+    expect(rig.client.reconnects).toHaveLength(1);
+  });
+});

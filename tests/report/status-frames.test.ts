@@ -5,6 +5,11 @@ import { IntakeRig } from "./intake-rig.ts";
 
 class FakeConnection {
   reading = true;
+  readonly sent: number[][] = [];
+  send(bytes: Uint8Array): boolean {
+    this.sent.push([...bytes]);
+    return true;
+  }
   pause(): void {
     this.reading = false;
   }
@@ -107,4 +112,11 @@ describe("a crowded intake", () => {
     rig.send(body([1, 2, 3, 4, 5, 6]));
     expect([rig.intake.size, rig.intake.counts.refused]).toEqual([4, 2]);
   });
+});
+
+test("a ping is answered with a pong and nothing else comes of it", () => {
+  const rig = new Rig();
+  const connection = rig.send(new Uint8Array(0), new FakeConnection(), 65);
+  expect(connection.sent).toEqual([[66, 0, 0, 0, 0, 0, 0, 0]]);
+  expect(rig.frames.counts).toMatchObject({ frames: 0, unknownFrames: 0, malformed: 0 });
 });

@@ -15,6 +15,8 @@ describe("message ids", () => {
       MSG_API_GET_ROUTE_REQUEST: 7,
       MSG_API_GET_ROUTE_RESPONSE: 8,
       MSG_UNWATCH_ROUTE_REQUEST: 64,
+      MSG_PING: 65,
+      MSG_PONG: 66,
     });
   });
 
