@@ -1,7 +1,7 @@
 // GET /v1/hosts/{modid}/{cmdid} without a hash key: the pick of callers that have no native client.
 import { formatIp } from "../core/endpoint.ts";
 import { parseModuleId } from "../core/module-key.ts";
-import type { HotAnswer, HotGet } from "../platform/http-hot.ts";
+import type { HotAnswer, HotCall } from "../platform/http-hot.ts";
 import type { ProblemError } from "../platform/http-problem.ts";
 import type { PickAnswer } from "./shard-protocol.ts";
 
@@ -9,13 +9,13 @@ import type { PickAnswer } from "./shard-protocol.ts";
 export function hotPick(
   pick: (modid: number, cmdid: number, keyHash: number) => Promise<PickAnswer>,
   refused: (modid: number, cmdid: number, answer: PickAnswer | Error) => ProblemError | undefined,
-): HotGet {
+): HotCall {
   return {
+    method: "GET",
     path: "/v1/hosts/:modid/:cmdid",
-    answer(c): Promise<HotAnswer | ProblemError | undefined> | undefined {
-      if (c.req.raw.url.includes("?")) return undefined;
-      const modid = parseModuleId(c.req.param("modid") ?? "");
-      const cmdid = parseModuleId(c.req.param("cmdid") ?? "");
+    answer({ params }): Promise<HotAnswer | ProblemError | undefined> | undefined {
+      const modid = parseModuleId(params[0]!);
+      const cmdid = parseModuleId(params[1]!);
       if (modid === undefined || cmdid === undefined) return undefined;
       return pick(modid, cmdid, 0).then(
         (answer) =>

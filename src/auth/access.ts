@@ -25,6 +25,8 @@ export interface AccessOptions {
   readonly configuredToken: string;
   readonly clock: Clock;
   readonly setTimer?: SetTimer;
+  /** SHA-256 in lower-case hex without a promise, where the runtime has it. It is what {@link Access.admit} needs. */
+  readonly digest?: (text: string) => string;
   readonly log: Log;
   readonly metrics: Metrics;
 }
@@ -42,6 +44,12 @@ const ATTEMPTS = { burst: 10, refillMs: 6000, maxCallers: 10_000 } as const;
 const LOG_LINES_PER_SECOND = 1;
 const CHALLENGE = { "www-authenticate": 'Bearer realm="lars"' };
 
+const CONFIGURED = principalOf("configured", "admin", "admin");
+
+function shownToken(authorization: string): string | undefined {
+  return /^Bearer +([\x21-\x7e]{1,512})$/i.exec(authorization)?.[1];
+}
+
 const DOING: Readonly<Record<Need, string>> = {
   read: "reading",
   register: "registering hosts",
@@ -52,7 +60,8 @@ const DOING: Readonly<Record<Need, string>> = {
 
 export class Access {
   readonly desk: TokenDesk;
-  readonly #configuredHash: Promise<string> | undefined;
+  readonly #configuredHash: string | Promise<string> | undefined;
+  readonly #digest: ((text: string) => string) | undefined;
   readonly #clock: Clock;
   /** Apart, so that the many lines of the one do not hold the other back. */
   readonly #refusedLog: Log;
@@ -65,8 +74,9 @@ export class Access {
   readonly counts = { ok: 0, refused: 0, limited: 0, forbidden: 0, unchecked: 0 };
 
   constructor(options: AccessOptions) {
-    const { tokens, configuredToken, clock, setTimer = systemTimer, log, metrics } = options;
-    this.#configuredHash = configuredToken === "" ? undefined : sha256Hex(configuredToken);
+    const { tokens, configuredToken, clock, setTimer = systemTimer, digest, log, metrics } = options;
+    this.#digest = digest;
+    this.#configuredHash = configuredToken === "" ? undefined : (digest ?? sha256Hex)(configuredToken);
     this.#clock = clock;
     this.#refusedLog = rateLimited(log, LOG_LINES_PER_SECOND, clock);
     this.#limitedLog = rateLimited(log, LOG_LINES_PER_SECOND, clock);
@@ -99,24 +109,42 @@ export class Access {
     );
   }
 
+  /**
+   * As {@link authorize}, without waiting; undefined when that is not possible or the caller is not let in, which
+   * authorize explains.
+   */
+  admit({ authorization, address }: Caller, need: Need): Principal | undefined {
+    const digest = this.#digest;
+    const shown = authorization?.startsWith("Bearer ") === true ? shownToken(authorization) : undefined;
+    if (digest === undefined || shown === undefined) return undefined;
+    const hash = digest(shown);
+    const caller = callerKey(address);
+    if (this.#limit.waitMs(caller, this.#clock.nowMs()) > 0) return undefined;
+    const isConfigured = typeof this.#configuredHash === "string" && equalHex(hash, this.#configuredHash);
+    if (!isConfigured && !this.#known.isRecent()) return undefined;
+    const principal = isConfigured ? CONFIGURED : this.#find(hash);
+    if (principal === undefined || !allows(principal.role as Role, need)) return undefined;
+    return this.#accept(caller, hash, principal);
+  }
+
   /** Writes the last uses. */
   async close(): Promise<void> {
     await this.#uses.close();
   }
 
   async #authenticate({ authorization, address }: Caller): Promise<Principal> {
-    const shown = /^Bearer +([\x21-\x7e]{1,512})$/i.exec(authorization ?? "")?.[1];
+    const shown = shownToken(authorization ?? "");
     if (shown === undefined) {
       throw new ProblemError(401, "this needs an access token: send the header Authorization: Bearer <token>", {
         headers: CHALLENGE,
       });
     }
     const caller = callerKey(address);
-    const hash = await sha256Hex(shown);
+    const hash = this.#digest === undefined ? await sha256Hex(shown) : this.#digest(shown);
     const configuredHash = await this.#configuredHash;
     this.#refuseWhileLimited(caller, hash);
     if (configuredHash !== undefined && equalHex(hash, configuredHash)) {
-      return this.#accept(caller, hash, principalOf("configured", "admin", "admin"));
+      return this.#accept(caller, hash, CONFIGURED);
     }
     await this.#known.freshen();
     // Others may have used the attempts up meanwhile; from here to the taking of one nothing waits.

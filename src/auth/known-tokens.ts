@@ -48,6 +48,11 @@ export class KnownTokens {
     return alike.find(({ id, sha256 }) => equalHex(sha256, hash) && !this.#removed.has(id));
   }
 
+  /** {@link find} answers from a list that {@link freshen} would not read again. */
+  isRecent(): boolean {
+    return this.#clock.nowMs() - this.#readAtMs < REFRESH_AGE_MS;
+  }
+
   /**
    * Resolves when {@link find} answers from a list that is recent, or the last there was while the database is away.
    * @throws StoreUnavailable when none could ever be read

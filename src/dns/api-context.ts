@@ -87,7 +87,7 @@ export class ApiContext {
   /** @throws ProblemError 404, 409, 412 as the change was refused */
   committed(result: CommitResult): { revision: number; changed: boolean } {
     if (result.ok) return { revision: result.revision, changed: result.changed };
-    throw new ProblemError(REFUSAL_STATUS[result.reason], result.detail);
+    throw refusedChange(result);
   }
 }
 
@@ -98,6 +98,10 @@ const REFUSAL_STATUS: Readonly<Record<Refusal["reason"], number>> = {
   conflict: 409,
   forbidden: 403,
 };
+
+export function refusedChange({ reason, detail }: Refusal): ProblemError {
+  return new ProblemError(REFUSAL_STATUS[reason], detail);
+}
 
 export function noRoute(key: ModuleKey): ProblemError {
   return new ProblemError(404, `there is no route ${formatModuleKey(key)}`);

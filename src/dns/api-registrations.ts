@@ -20,9 +20,9 @@ import {
   weightField,
   zoneField,
 } from "../platform/http-schemas.ts";
-import { type ApiContext, unavailable } from "./api-context.ts";
+import { type ApiContext, refusedChange, unavailable } from "./api-context.ts";
 import { writeOut } from "./api-schemas.ts";
-import type { LeaseService } from "./lease-service.ts";
+import type { LeaseService, RegisterResult } from "./lease-service.ts";
 
 const leaseId = z
   .string()
@@ -146,6 +146,11 @@ function registrationJson(lease: Lease, leaseNowMs: number): z.infer<typeof regi
   };
 }
 
+/** Why a registration was not made. */
+export function refusal(result: RegisterResult & { readonly ok: false }): ProblemError {
+  return result.reason === "full" ? unavailable(result.detail) : refusedChange(result);
+}
+
 function notCovered(principal: Principal, key: ModuleKey): ProblemError {
   return new ProblemError(
     403,
@@ -167,7 +172,7 @@ export function addRegistrations(api: ApiContext, leases: LeaseService): void {
       principal.mayRegister,
       { who: principal.name, requestId: c.get("requestId") },
     );
-    if (!result.ok && result.reason === "full") throw unavailable(result.detail);
+    if (!result.ok) throw refusal(result);
     return c.json(api.committed(result), 200);
   });
 

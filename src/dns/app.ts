@@ -8,11 +8,12 @@ import { DNS_CALLS } from "./api-access.ts";
 import { addChanges } from "./api-changes.ts";
 import { ApiContext, type DnsAppDeps, unavailable } from "./api-context.ts";
 import { addReads, routeJson } from "./api-read.ts";
-import { addRegistrations } from "./api-registrations.ts";
+import { addRegistrations, refusal } from "./api-registrations.ts";
 import { addReplica } from "./api-replica.ts";
 import { addTokens } from "./api-tokens.ts";
 import { addWrites } from "./api-write.ts";
 import { KeptByLeader, misdirected, refuseElsewhere } from "./follow/kept-by-leader.ts";
+import { hotLeases } from "./hot-leases.ts";
 import { hotRoute } from "./hot-route.ts";
 
 const IMPORT_LIMIT = 64 * 1_048_576;
@@ -30,7 +31,10 @@ export function makeApp(deps: DnsAppDeps): HttpApp {
     ready: () =>
       deps.routes.loaded ? undefined : `the routes are not loaded: ${deps.routes.failure ?? "just started"}`,
     bodyLimits: { "/v1/import": IMPORT_LIMIT },
-    hot: [hotRoute(deps, (route) => routeJson(api, route))],
+    hot: [
+      hotRoute(deps, (route) => routeJson(api, route)),
+      ...(deps.leases === undefined ? [] : hotLeases(deps.access, deps.leases, (result) => refusal(result))),
+    ],
     problemFor: (error) =>
       error instanceof KeptByLeader
         ? misdirected(error)

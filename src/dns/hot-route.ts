@@ -2,7 +2,7 @@
 // state of the route and then only sent.
 import { parseModuleId } from "../core/module-key.ts";
 import { exists, type RouteRecord } from "../core/route-change.ts";
-import type { HotGet } from "../platform/http-hot.ts";
+import type { HotCall } from "../platform/http-hot.ts";
 import type { DnsAppDeps } from "./api-context.ts";
 
 interface Encoded {
@@ -13,18 +13,18 @@ interface Encoded {
 }
 
 /** `json`: the route as the general way answers it. */
-export function hotRoute(deps: DnsAppDeps, json: (route: RouteRecord) => unknown): HotGet {
+export function hotRoute(deps: DnsAppDeps, json: (route: RouteRecord) => unknown): HotCall {
   const encoded = new WeakMap<RouteRecord, Encoded>();
   const { routes } = deps;
   return {
+    method: "GET",
     path: "/v1/routes/:modid/:cmdid",
-    answer(c) {
+    answer({ request, params }) {
       // Conditions, waits, tokens and everything that is refused go the general way.
       if (deps.maxAgeMs !== undefined || !routes.loaded || !deps.anonymousRead()) return undefined;
-      const { url, headers } = c.req.raw;
-      if (url.includes("?") || headers.has("if-none-match")) return undefined;
-      const modid = parseModuleId(c.req.param("modid") ?? "");
-      const cmdid = parseModuleId(c.req.param("cmdid") ?? "");
+      if (request.headers.has("if-none-match")) return undefined;
+      const modid = parseModuleId(params[0]!);
+      const cmdid = parseModuleId(params[1]!);
       if (modid === undefined || cmdid === undefined) return undefined;
       const route = routes.replica.route(modid, cmdid);
       const tag = routes.replica.tag(modid, cmdid);

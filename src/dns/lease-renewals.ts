@@ -114,8 +114,26 @@ export class LeaseRenewals {
     return answer;
   }
 
+  /** As {@link heartbeat}, without waiting: the lease's ttl; undefined, and nothing was done, when that is not possible. */
+  renewed(id: string, may: (modid: number, cmdid: number) => boolean): number | undefined {
+    const known = this.#known.get(id);
+    if (known === undefined || !may(known.modid, known.cmdid)) return undefined;
+    const nowMs = this.#options.clock.nowMs();
+    if (this.#blockedMs(nowMs) >= WRITE_LATE_MS || !this.#mayWait(known)) return undefined;
+    known.heardAtMs = nowMs;
+    this.#owed.set(id, known);
+    this.outcomes.renewed++;
+    return known.ttlMs;
+  }
+
+  /** A renewal of it may be written after it was answered. */
+  #mayWait({ expiresMs }: Known): boolean {
+    const { time, writesAtOnce } = this.#options;
+    return !writesAtOnce && expiresMs - (time.reckoned() ?? Number.POSITIVE_INFINITY) > WRITE_LATE_MS;
+  }
+
   async #heartbeat(id: string, may: (modid: number, cmdid: number) => boolean): Promise<HeartbeatAnswer> {
-    const { clock, time, max, writesAtOnce } = this.#options;
+    const { clock, max } = this.#options;
     let known = this.#known.get(id);
     if (known === undefined) {
       const lease = await this.#lookUp(id);
@@ -131,9 +149,7 @@ export class LeaseRenewals {
     known.heardAtMs = nowMs;
     this.#owed.set(id, known);
     if (this.#blockedMs(nowMs) >= WRITE_LATE_MS) return this.#late();
-    if (!writesAtOnce && known.expiresMs - (time.reckoned() ?? Number.POSITIVE_INFINITY) > WRITE_LATE_MS) {
-      return { outcome: "renewed", ttlMs };
-    }
+    if (this.#mayWait(known)) return { outcome: "renewed", ttlMs };
     if (this.#waiting.size >= MAX_WAITING) return this.#late();
     const written = new Promise<Written>((resolve) => {
       const others = this.#waiting.get(id);

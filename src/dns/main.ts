@@ -132,6 +132,7 @@ const access = new Access({
   tokens: database.tokens,
   configuredToken: config.auth.admin_token,
   clock,
+  digest: (text) => Bun.SHA256.hash(text, "hex"),
   log: log.with({ component: "access" }),
   metrics,
 });

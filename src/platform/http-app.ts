@@ -11,8 +11,8 @@ import { HTTPException } from "hono/http-exception";
 import { matchedRoutes } from "hono/route";
 import type { Clock } from "./clock.ts";
 import { addDocs } from "./http-docs.ts";
-import type { HttpEnv } from "./http-env.ts";
-import { type HotGet, hotHandler, requestIdOf } from "./http-hot.ts";
+import type { HttpBindings, HttpEnv } from "./http-env.ts";
+import { type HotCall, HotCalls, requestIdOf } from "./http-hot.ts";
 import { inputErrors, invalidInput, JSON_TYPE_HINT, malformedJson } from "./http-json.ts";
 import { ProblemError, problemOf } from "./http-problem.ts";
 import { RequestMetrics } from "./http-request-metrics.ts";
@@ -38,7 +38,7 @@ export interface HttpAppOptions {
   /** Turns known exceptions of the process (the database is away) into answers. */
   readonly problemFor?: (error: unknown) => ProblemError | undefined;
   /** Answered before all else where they can be (http-hot.ts). Each has its general route too. */
-  readonly hot?: readonly HotGet[];
+  readonly hot?: readonly HotCall[];
 }
 
 const METHODS: readonly string[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -65,10 +65,18 @@ export function createHttpApp(options: HttpAppOptions): HttpApp {
     },
   });
   const requests = new RequestMetrics(options.metrics);
-  for (const hot of options.hot ?? []) {
-    const series = requests.of("GET", hot.path);
-    app.get(hot.path, hotHandler(hot, series, Object.fromEntries(SECURITY_HEADERS), options.clock, options.log));
-  }
+  const general = app.fetch;
+  const hot = new HotCalls({
+    calls: options.hot ?? [],
+    series: ({ method, path }) => requests.of(method, path),
+    headers: Object.fromEntries(SECURITY_HEADERS),
+    clock: options.clock,
+    log: options.log,
+    problemFor: (error, request, requestId) =>
+      problemFor(options, error) ?? unexpected(options.log.with({ requestId }), error, request, requestId),
+  });
+  app.fetch = (request, bindings, context) =>
+    hot.answer(request, bindings as HttpBindings | undefined, (plain) => general(plain, bindings, context));
   app.use("*", frame(options, requests));
   app.onError(errorAnswer(options));
   app.notFound((c) => unmatched(app, c));
@@ -140,19 +148,24 @@ function routeOf(c: Context): string {
 
 function errorAnswer(options: HttpAppOptions): ErrorHandler<HttpEnv> {
   return (error, c) => {
-    const known = error instanceof ProblemError ? error : (options.problemFor?.(error) ?? libraryProblem(error, c));
+    const known = problemFor(options, error) ?? libraryProblem(error, c);
     if (known !== undefined) return problemOf(known);
-    const log = c.get("log") ?? options.log;
-    const where = { method: c.req.method, path: c.req.path, error };
-    if (c.req.raw.signal.aborted) log.debug("the caller went away", where);
-    else log.error("request failed", where);
-    const requestId = c.get("requestId");
-    return problemOf(
-      new ProblemError(500, "something went wrong inside; the log has it under this request id", {
-        extra: { requestId },
-      }),
-    );
+    return problemOf(unexpected(c.get("log") ?? options.log, error, c.req.raw, c.get("requestId")));
   };
+}
+
+/** What the process says of an error it foresaw. */
+function problemFor(options: HttpAppOptions, error: unknown): ProblemError | undefined {
+  return error instanceof ProblemError ? error : options.problemFor?.(error);
+}
+
+function unexpected(log: Log, error: unknown, { method, url, signal }: Request, requestId: string): ProblemError {
+  const where = { method, path: new URL(url).pathname, error };
+  if (signal.aborted) log.debug("the caller went away", where);
+  else log.error("request failed", where);
+  return new ProblemError(500, "something went wrong inside; the log has it under this request id", {
+    extra: { requestId },
+  });
 }
 
 /** Exceptions of the web library in our words. */

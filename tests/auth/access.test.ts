@@ -266,3 +266,56 @@ test("a request never writes: uses are noted and written at the end, in the list
   await rig.access.close();
   expect(rig.tokens.noted).toEqual([[{ id: "good", atMs: rig.lastCallMs }]]);
 });
+
+describe("letting in without waiting", () => {
+  const digest = (text: string) => Bun.SHA256.hash(text, "hex");
+  const access = (rig: Rig) =>
+    new Access({
+      tokens: rig.tokens,
+      configuredToken: ADMIN,
+      clock: rig.clock,
+      setTimer: (ms, run) => rig.clock.setTimer(ms, run),
+      digest,
+      log: rig.log,
+      metrics: silentMetrics,
+    });
+  const caller = (token: string, address = "10.0.0.1") => ({ authorization: `Bearer ${token}`, address });
+
+  test("a known token with the right role is let in as by waiting, and counts alike", async () => {
+    const rig = new Rig();
+    const both = access(rig);
+    const waited = await both.authorize(caller("edits"), "change");
+    expect(both.admit(caller("edits"), "change")).toMatchObject({ name: waited.name, role: waited.role });
+    expect(both.admit(caller(ADMIN), "administer")).toMatchObject({ id: "configured" });
+    expect(both.counts).toMatchObject({ ok: 3, forbidden: 0 });
+  });
+
+  test("whatever else is left to who may wait: no list yet or one a second old, another role, unknown, no digest", async () => {
+    const rig = new Rig();
+    const both = access(rig);
+    expect(both.admit(caller("edits"), "change")).toBeUndefined();
+    await both.authorize(caller("edits"), "change");
+    expect(both.admit(caller("good"), "change")).toBeUndefined();
+    expect(both.admit(caller("nobody's"), "read")).toBeUndefined();
+    expect(both.admit({ authorization: undefined, address: "10.0.0.1" }, "read")).toBeUndefined();
+    expect(rig.access.admit(caller(ADMIN), "read")).toBeUndefined();
+    await rig.clock.advanceAsync(1_000);
+    expect(both.admit(caller("edits"), "change")).toBeUndefined();
+    expect(both.counts).toMatchObject({ ok: 1, refused: 0, forbidden: 0, limited: 0 });
+  });
+
+  test("from an address that guesses, nobody is let in that way, and nothing is told of what was shown", async () => {
+    const rig = new Rig();
+    const both = access(rig);
+    await both.authorize(caller("edits", "10.0.0.2"), "change");
+    for (let i = 0; i < 10; i++) {
+      const guess = both.authorize(caller(`guess-${i}`), "read").catch(() => undefined);
+      await rig.clock.advanceAsync(200);
+      await guess;
+    }
+    await both.authorize(caller("edits", "10.0.0.2"), "change");
+    expect(both.admit(caller(ADMIN), "administer")).toBeUndefined();
+    expect(both.admit(caller("edits"), "change")).toBeUndefined();
+    expect(both.admit(caller("edits", "10.0.0.2"), "change")).toBeDefined();
+  });
+});

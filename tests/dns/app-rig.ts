@@ -34,6 +34,7 @@ export class AppRig {
   readonly watch: RouteWatch;
   readonly routes: RouteService;
   readonly leases: LeaseService;
+  readonly access: Access;
   readonly app: HttpApp;
 
   constructor(options: AppRigOptions = {}) {
@@ -57,18 +58,20 @@ export class AppRig {
       max: () => 1000,
     });
     this.routes.onChange((changed) => this.watch.notify(changed));
+    this.access = new Access({
+      tokens: this.tokens,
+      configuredToken: options.configuredToken ?? ADMIN,
+      clock,
+      digest: (text) => Bun.SHA256.hash(text, "hex"),
+      log: this.log,
+      metrics: silentMetrics,
+    });
     this.app = makeApp({
       routes: this.routes,
       watch: this.watch,
       store: this.store,
       leases: this.leases,
-      access: new Access({
-        tokens: this.tokens,
-        configuredToken: options.configuredToken ?? ADMIN,
-        clock,
-        log: this.log,
-        metrics: silentMetrics,
-      }),
+      access: this.access,
       anonymousRead: () => options.anonymousRead ?? true,
       agents: () => options.agents ?? [],
       ...(options.maxAgeMs === undefined ? {} : { maxAgeMs: options.maxAgeMs }),
