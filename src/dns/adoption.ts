@@ -2,7 +2,7 @@
 // being written, so that those do not undo it.
 import { type ModuleKey, ModuleMap } from "../core/module-key.ts";
 import type { RouteChange, RouteRecord } from "../core/route-change.ts";
-import type { Foreign, RouteTransaction } from "../store/route-store.ts";
+import type { Foreign, Look, RouteTransaction } from "../store/route-store.ts";
 
 type AdoptChange = Extract<RouteChange, { action: "adopt" }>;
 
@@ -14,7 +14,7 @@ export interface AdoptedRoute {
 
 export interface Adopted {
   readonly foreign: Foreign;
-  /** The whole table was compared. */
+  /** The whole table was compared under the lock. */
   readonly whole: boolean;
   /** undefined: nothing was adopted. */
   readonly revision: number | undefined;
@@ -31,23 +31,32 @@ export interface AdoptionContext {
   readonly maxVanishShare: number;
 }
 
+/** What to adopt: all there is, compared under the lock, or part of it. */
+export type AdoptionScope =
+  | "whole"
+  | {
+      /** What is being written: to be planned against what old tools made of it. */
+      readonly touched: readonly ModuleKey[];
+      /** What was found in the whole table shortly before, without the lock. */
+      readonly look: Look | undefined;
+    };
+
+/**
+ * A module that is nearly gone may be the first that is seen of a table that is: what is meant can be told from the
+ * whole only. So the write is to be begun again, after a look at the whole.
+ */
+export class LookFirst extends Error {
+  override name = "LookFirst";
+}
+
 const NOTHING: Foreign = { routes: [], names: [], badRows: 0 };
 
-/** Of `modules`, or of the whole table when undefined. */
+/** @throws LookFirst */
 export async function adoptForeign(
   { tx, routes, write, maxVanishShare }: AdoptionContext,
-  modules: readonly ModuleKey[] | undefined,
+  scope: AdoptionScope,
 ): Promise<Adopted> {
-  let foreign = modules?.length === 0 ? NOTHING : await tx.findForeign(modules);
-  let whole = modules === undefined;
-  // A module that is nearly gone may be the first that is seen of a table that is: what is meant can be told from the
-  // whole only.
-  const isNearlyGone = ({ modid, cmdid, hosts }: Foreign["routes"][number]): boolean =>
-    2 * hosts.length < (routes.route(modid, cmdid)?.hosts.length ?? 0);
-  if (!whole && foreign.routes.some(isNearlyGone)) {
-    foreign = await tx.findForeign();
-    whole = true;
-  }
+  const foreign = await findInScope(tx, routes, scope);
   const before = foreign.routes.map(({ modid, cmdid }) => routes.route(modid, cmdid));
   let revision: number | undefined;
   if (foreign.routes.length > 0 || foreign.names.length > 0) {
@@ -55,12 +64,41 @@ export async function adoptForeign(
     const result = await write({ action: "adopt", routes: found, names, maxVanishShare });
     if (result.changed === true) revision = result.revision;
   }
-  if (whole) await tx.settleForeign();
+  if (scope === "whole") await tx.settleForeign();
+  else if (scope.look !== undefined) await tx.settleForeign(scope.look.mark);
   const adopted = foreign.routes.flatMap(({ modid, cmdid }, i) => {
     const after = routes.route(modid, cmdid);
     return after === undefined || after === before[i] ? [] : [{ before: before[i], after }];
   });
-  return { foreign, whole, revision, routes: adopted };
+  return { foreign, whole: scope === "whole", revision, routes: adopted };
+}
+
+async function findInScope(
+  tx: RouteTransaction,
+  routes: AdoptionContext["routes"],
+  scope: AdoptionScope,
+): Promise<Foreign> {
+  if (scope === "whole") return await tx.findForeign();
+  const { touched, look } = scope;
+  const modules = distinct(touched, await tx.namedByOthers(), look?.foreign.routes);
+  const names = look?.foreign.names ?? [];
+  const foreign = modules.length + names.length === 0 ? NOTHING : await tx.findForeign(modules, names);
+  if (look !== undefined) return foreign;
+  const isNearlyGone = ({ modid, cmdid, hosts }: ModuleKey & { readonly hosts: readonly unknown[] }): boolean =>
+    2 * hosts.length < (routes.route(modid, cmdid)?.hosts.length ?? 0);
+  const gone = foreign.routes.filter(isNearlyGone);
+  if (gone.length === 0) return foreign;
+  if (gone.some((route) => touched.some(({ modid, cmdid }) => modid === route.modid && cmdid === route.cmdid))) {
+    throw new LookFirst("a module that is being written lost most of its hosts by plain SQL");
+  }
+  // Nobody waits for these: the look that the mark leads to finds them.
+  return { ...foreign, routes: foreign.routes.filter((route) => !gone.includes(route)) };
+}
+
+function distinct(...lists: readonly (readonly ModuleKey[] | undefined)[]): readonly ModuleKey[] {
+  const keys = new ModuleMap<ModuleKey>();
+  for (const list of lists) for (const { modid, cmdid } of list ?? []) keys.set(modid, cmdid, { modid, cmdid });
+  return [...keys.values()];
 }
 
 /** Whether a change is to be planned against the whole table as old tools left it, names included. */
@@ -68,13 +106,12 @@ export function concernsAll(change: RouteChange): boolean {
   return change.action === "import" || (change.action === "revert" && change.names.length > 0);
 }
 
-/** The modules that changes touch, and `others`, each once. */
-export function touchedModules(changes: Iterable<RouteChange>, others: Iterable<ModuleKey> = []): readonly ModuleKey[] {
-  const touched = new ModuleMap<ModuleKey>();
-  for (const { modid, cmdid } of others) touched.set(modid, cmdid, { modid, cmdid });
+/** The modules that changes touch. */
+export function touchedModules(changes: Iterable<RouteChange>): readonly ModuleKey[] {
+  const touched: ModuleKey[] = [];
   for (const change of changes) {
-    const keys = "modid" in change ? [change] : change.action === "revert" ? change.routes : [];
-    for (const { modid, cmdid } of keys) touched.set(modid, cmdid, { modid, cmdid });
+    if ("modid" in change) touched.push(change);
+    else if (change.action === "revert") touched.push(...change.routes);
   }
-  return [...touched.values()];
+  return touched;
 }

@@ -66,7 +66,7 @@ export class ApiContext {
     if (this.replica.revision >= minRevision) return;
     const deadlineMs = clock.nowMs() + REVISION_WAIT_MS;
     for (;;) {
-      await routes.poll();
+      await routes.refresh();
       if (this.replica.revision >= minRevision) return;
       if (clock.nowMs() >= deadlineMs) {
         throw unavailable(

@@ -228,7 +228,7 @@ async function waitForChange(
   const deadlineMs = clock.nowMs() + Math.min(waitMs, MAX_WAIT_MS);
   // Given out by an instance that is ahead of this one: catch up. If nobody knows it, it is from before a restore, and
   // waiting for it to pass could take for ever.
-  if (revision > api.replica.revision) await routes.poll();
+  if (revision > api.replica.revision) await routes.refresh();
   if (revision > api.replica.revision) return;
   for (;;) {
     if ((api.replica.route(key.modid, key.cmdid)?.revision ?? 0) > revision) return;

@@ -96,7 +96,7 @@ async function waitForAdvance(api: ApiContext, revision: number, wait: string, s
     throw new ProblemError(400, `wait is ${JSON.stringify(wait.slice(0, 64))}; expected a time like 2s or 500ms`);
   const deadlineMs = clock.nowMs() + Math.min(waitMs, MAX_WAIT_MS);
   // Given out by an instance that is ahead of this one: catch up, or let the caller look elsewhere.
-  if (revision > api.replica.revision) await routes.poll();
+  if (revision > api.replica.revision) await routes.refresh();
   while (api.replica.revision === revision && !signal.aborted) {
     const leftMs = deadlineMs - clock.nowMs();
     if (leftMs <= 0) return;

@@ -174,7 +174,7 @@ export function addWrites(api: ApiContext): void {
       ...names.cmdids.map(({ id, name }) => ({ scope: "cmdid" as const, id, name })),
     ];
     const change: RouteChange = { action: "import", routes, names: all, replace };
-    await deps.routes.poll();
+    await deps.routes.refresh();
     await api.awaitRoutes();
     // Planned against what is known now, for the answer; the commit plans again against what is there then.
     const plan = planChange(api.replica, change);

@@ -29,6 +29,7 @@ import { exposeFollower } from "./follow/follower.ts";
 import { exposeLeases } from "./lease-metrics.ts";
 import { LeaseService } from "./lease-service.ts";
 import { LeaseTime } from "./lease-time.ts";
+import { OutageDismissal } from "./outage-dismissal.ts";
 import { keepPolling } from "./polling.ts";
 import { RoutePush } from "./route-push.ts";
 import { RouteReplica } from "./route-replica.ts";
@@ -36,6 +37,7 @@ import { RouteService } from "./route-service.ts";
 import { RouteWatch } from "./route-watch.ts";
 
 const MAX_HTTP_WATCHES = 100_000;
+const DISMISSAL_TICK_MS = 250;
 const HTTP_GRACE_MS = 2000;
 
 const { loaded, log, metrics, shutdown, ...started } = startProcess(dnsConfig);
@@ -56,7 +58,7 @@ const following = await startOrExit("dns", () =>
   followerFor(
     () => config,
     log,
-    () => routes.poll(),
+    () => routes.refresh(),
   ),
 );
 exposeTls(metrics, following === undefined ? [tls] : [tls, following.clientTls]);
@@ -105,6 +107,14 @@ const push = new RoutePush({
   setTimer: systemTimer,
 });
 shutdown.onShutdown("push", () => push.stop());
+if (following === undefined) {
+  const dismissal = new OutageDismissal(push);
+  const timer = setInterval(
+    () => dismissal.tick(clock.nowMs(), routes.loaded && routes.failure !== undefined),
+    DISMISSAL_TICK_MS,
+  );
+  shutdown.onShutdown("dismissal of agents", () => clearInterval(timer));
+}
 routes.onChange((changed) => {
   push.onChange(changed);
   watch.notify(changed);
@@ -190,7 +200,7 @@ const opening = openWhenReachable({
       config.auth.admin_token === "" ? await createFirstAdminToken(database.tokens, clock.wallMs()) : undefined;
     // To the terminal and not into the log: a log is kept and copied, a token is shown once.
     if (token !== undefined) process.stderr.write(`admin token (shown once): ${token}\n`);
-    await routes.poll();
+    await routes.refresh();
     if (!routes.loaded) throw new Error(routes.failure);
   },
 });
@@ -200,7 +210,7 @@ void opening.opened.then(() => {
   leases?.start(systemTimer);
   log.info("routes loaded", { revision: replica.revision, modules: replica.size, hosts: replica.hostCount });
   polling = keepPolling({
-    poll: () => routes.poll(),
+    poll: () => routes.refresh(),
     intervalMs: () => config.routes.poll_interval_ms,
     prune: () => database.routes.prune(config.routes.change_log_keep),
     log,

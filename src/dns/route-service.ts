@@ -13,8 +13,16 @@ import { formatModuleKey } from "../core/module-key.ts";
 import { nextRevision, planChange, type RouteRecord } from "../core/route-change.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
-import { type RouteStore, StoreUnavailable } from "../store/route-store.ts";
-import { type Adopted, type AdoptedRoute, adoptForeign, concernsAll, touchedModules } from "./adoption.ts";
+import { type Head, type Look, type RouteStore, StoreUnavailable } from "../store/route-store.ts";
+import {
+  type Adopted,
+  type AdoptedRoute,
+  type AdoptionScope,
+  adoptForeign,
+  concernsAll,
+  LookFirst,
+  touchedModules,
+} from "./adoption.ts";
 import {
   type Author,
   type Change,
@@ -24,6 +32,7 @@ import {
   type LeaseOutcome,
   wantedLeases,
 } from "./change-writer.ts";
+import { ForeignLooks } from "./foreign-looks.ts";
 import { type RouteReplica, StagedRoutes } from "./route-replica.ts";
 
 export interface RouteServiceOptions {
@@ -51,8 +60,6 @@ interface Waiting {
 const MAX_BATCH = 512;
 export const DEFAULT_MAX_VANISH_SHARE = 0.5;
 const SQL: Author = { who: "sql", requestId: "" };
-/** An old tool may bump RouteVersion before it writes the row: look once more, this long after. */
-const SECOND_LOOK_MS = 700;
 
 export class RouteService {
   readonly replica: RouteReplica;
@@ -66,7 +73,7 @@ export class RouteService {
   #loaded = false;
   #polling: Promise<void> | undefined;
   #polledAtMs = Number.NEGATIVE_INFINITY;
-  #secondLookAtMs = Number.POSITIVE_INFINITY;
+  readonly #looks: ForeignLooks;
   #failure: string | undefined = "the routes are not loaded yet";
   readonly counts = { commits: 0, transactions: 0, adoptions: 0, vanishings: 0, polls: 0, pollFailures: 0 };
   #badRows = 0;
@@ -74,6 +81,11 @@ export class RouteService {
   constructor(options: RouteServiceOptions) {
     this.#options = options;
     this.replica = options.replica;
+    this.#looks = new ForeignLooks({
+      ...options,
+      intervalMs: options.fullReloadIntervalMs,
+      take: (look) => this.#takeLook(look),
+    });
   }
 
   /** The routes were loaded once; reads are served from then on, whatever the database does. */
@@ -114,14 +126,21 @@ export class RouteService {
   }
 
   /**
-   * One round: takes over what other instances committed and what old tools left. One round runs at a time; callers
-   * who come meanwhile share it. Never throws: a failure is kept in `failure` and logged when it changes.
+   * One round: takes over what other instances committed and what old tools say that they did, and begins to compare the
+   * whole table where that is due. One round runs at a time; callers who come meanwhile share it. Never throws: a failure
+   * is kept in `failure` and logged when it changes.
    */
-  poll(): Promise<void> {
-    this.#polling ??= this.#poll().finally(() => {
+  refresh(): Promise<void> {
+    this.#polling ??= this.#round().finally(() => {
       this.#polling = undefined;
     });
     return this.#polling;
+  }
+
+  /** A round, and what it began: what it found is taken over too. */
+  async poll(): Promise<void> {
+    await this.refresh();
+    await this.#looks.settled();
   }
 
   /** Polls unless that was done within `maxAgeMs`. */
@@ -129,7 +148,7 @@ export class RouteService {
     if (this.#options.clock.nowMs() - this.#polledAtMs > maxAgeMs) await this.poll();
   }
 
-  async #poll(): Promise<void> {
+  async #round(): Promise<void> {
     const { store, clock } = this.#options;
     this.counts.polls++;
     try {
@@ -139,17 +158,9 @@ export class RouteService {
       } else if (head.revision < this.replica.revision) {
         await this.#confirmRestored();
       }
-      const nowMs = clock.nowMs();
-      const firstLook = !this.#loaded && head.revision === 0;
-      if (firstLook || head.foreignMoved || nowMs >= this.#secondLookAtMs) {
-        // Before the first look at an old database nothing is known: not loaded, or agents would be told "no such module".
-        this.#secondLookAtMs = head.foreignMoved ? nowMs + SECOND_LOOK_MS : Number.POSITIVE_INFINITY;
-        await this.#adopt();
-      } else if (await store.claimFullScan(this.#options.fullReloadIntervalMs(), clock.wallMs())) {
-        const foreign = await store.findForeign();
-        this.#noteBadRows(foreign.badRows);
-        if (foreign.routes.length > 0 || foreign.names.length > 0) await this.#adopt();
-      }
+      // Before the first look at an old database nothing is known: not loaded, or agents would be told "no such module".
+      if (!this.#loaded && head.revision === 0) await this.#transact([], "whole");
+      else await this.#considerForeign(head);
       this.#loaded = true;
       this.#polledAtMs = clock.nowMs();
       this.#setFailure(undefined);
@@ -157,6 +168,23 @@ export class RouteService {
       this.counts.pollFailures++;
       this.#setFailure(error);
     }
+  }
+
+  async #considerForeign(head: Head): Promise<void> {
+    let { marks } = head;
+    if (head.unnoticed) {
+      // Any write notices; this one also takes over what RouteChange names, before the whole is looked at.
+      await this.#transact([], undefined);
+      marks++;
+    }
+    this.#looks.consider(head, marks);
+  }
+
+  async #takeLook(look: Look): Promise<void> {
+    const { routes, names, badRows } = look.foreign;
+    this.#noteBadRows(badRows);
+    const { foreignMoved } = await this.#options.store.head();
+    if (foreignMoved || routes.length + names.length > 0) await this.#transact([], look);
   }
 
   /**
@@ -207,11 +235,6 @@ export class RouteService {
       this.#options.log.error("polling the database failed", { error });
   }
 
-  /** Compares the whole table and takes over what old tools did, as one change. */
-  async #adopt(): Promise<void> {
-    await this.#transact([], true);
-  }
-
   /**
    * Commits a change. Resolves when it is durable and in the replica.
    * @throws StoreUnavailable when the database cannot be reached; the change may then have been made or not
@@ -241,7 +264,7 @@ export class RouteService {
 
   async #commitBatch(batch: readonly Waiting[]): Promise<void> {
     try {
-      const results = await this.#transact(batch, false);
+      const results = await this.#transactLooking(batch);
       batch.forEach((waiting, i) => {
         waiting.resolve(results[i]!);
       });
@@ -251,7 +274,21 @@ export class RouteService {
     }
   }
 
-  async #transact(batch: readonly Waiting[], wholeTable: boolean): Promise<readonly CommitResult[]> {
+  /** What concerns the whole table is planned against what a look finds there; other writers need not wait for it. */
+  async #transactLooking(batch: readonly Waiting[]): Promise<readonly CommitResult[]> {
+    const { store } = this.#options;
+    if (batch.some(({ change }) => !isLeaseChange(change) && concernsAll(change))) {
+      return await this.#transact(batch, await store.look());
+    }
+    try {
+      return await this.#transact(batch, undefined);
+    } catch (error) {
+      if (!(error instanceof LookFirst)) throw error;
+      return await this.#transact(batch, await store.look());
+    }
+  }
+
+  async #transact(batch: readonly Waiting[], look: Look | "whole" | undefined): Promise<readonly CommitResult[]> {
     const { store } = this.#options;
     const changes = batch.map(({ change }) => change);
     const { staged, results, adopted, leases } = await store.write(
@@ -269,10 +306,11 @@ export class RouteService {
         const writer = new ChangeWriter(tx, staged, { wallMs: clock.wallMs(), leaseMs: leaseMs?.() });
         const entered = await writer.loadLeases(changes);
         const byHand = changes.filter((change) => !isLeaseChange(change));
-        const whole = wholeTable || tx.foreignMoved || byHand.some((change) => concernsAll(change));
+        const touched = [...touchedModules(byHand), ...entered];
+        const scope: AdoptionScope = look === "whole" ? look : { touched, look };
         const adopted = await adoptForeign(
           { tx, routes: staged, write: (change) => writer.write(change, SQL), maxVanishShare: this.#maxVanishShare() },
-          whole ? undefined : touchedModules(byHand, entered),
+          scope,
         );
         const results: CommitResult[] = [];
         for (const { change, author } of batch) results.push(await writer.write(change, author));

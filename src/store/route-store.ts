@@ -11,7 +11,15 @@
 import type { ModuleKey } from "../core/module-key.ts";
 import type { ModulePattern } from "../core/module-pattern.ts";
 import type { Role } from "../core/principal.ts";
-import type { NameContent, NameEdit, NameRecord, RouteContent, RouteEdit, RouteRecord } from "../core/route-change.ts";
+import type {
+  NameContent,
+  NameEdit,
+  NameRecord,
+  NameScope,
+  RouteContent,
+  RouteEdit,
+  RouteRecord,
+} from "../core/route-change.ts";
 import type { LeaseTransaction, WantedLeases } from "./lease-store.ts";
 
 /** A cheap look at what moved. */
@@ -20,6 +28,21 @@ export interface Head {
   readonly revision: number;
   /** RouteVersion or RouteChange moved by another hand than ours, and nobody has settled it since. */
   readonly foreignMoved: boolean;
+  /** It moved since the last write, so no writer has seen it yet. */
+  readonly unnoticed: boolean;
+  /** Counts the moves that writers noticed. */
+  readonly marks: number;
+  /** `marks` as the last look began. */
+  readonly lookedMarks: number;
+  /** When the last look at the whole table began, by the wall clock of the instance that made it; Unix milliseconds. */
+  readonly lookedAtMs: number;
+}
+
+/** How the moves by other hands stood when a look at the original's tables began. */
+export interface ForeignMark {
+  readonly marks: number;
+  readonly routeVersion: string;
+  readonly routeChangeId: number;
 }
 
 /** Routes and names changed after a revision, as one consistent snapshot. Removed ones are included, empty. */
@@ -30,12 +53,23 @@ export interface RouteDelta {
   readonly names: readonly NameRecord[];
 }
 
+export interface NameKey {
+  readonly scope: NameScope;
+  readonly id: number;
+}
+
 /** What old tools left in their tables that is not adopted yet. `routes`: the whole host list of each such module. */
 export interface Foreign {
   readonly routes: readonly RouteContent[];
   readonly names: readonly NameContent[];
   /** Rows that cannot mean a host (port 0 or above 65535, a state that is none of ours); skipped. */
   readonly badRows: number;
+}
+
+/** What was found in the whole table from a snapshot, without the lock. */
+export interface Look {
+  readonly foreign: Foreign;
+  readonly mark: ForeignMark;
 }
 
 /** One committed change: one revision, one log entry. */
@@ -109,8 +143,10 @@ export interface RouteTransaction {
   readonly revision: number;
   readonly foreignMoved: boolean;
   readSince(revision: number): Promise<RouteDelta>;
-  /** Foreign changes of the named modules, or of the whole table (names included) when none are named. */
-  findForeign(modules?: readonly ModuleKey[]): Promise<Foreign>;
+  /** The modules named by the first 1,000 RouteChange rows that no writer has seen yet. */
+  namedByOthers(): Promise<readonly ModuleKey[]>;
+  /** Foreign changes of these modules and names, or of the whole table when no modules are given. */
+  findForeign(modules?: readonly ModuleKey[], names?: readonly NameKey[]): Promise<Foreign>;
   /**
    * Writes a change to our tables, the log and, unless its action is "adopt", the original's tables. On commit
    * RouteVersion and RouteChange move too, for old readers. Revisions must increase. May be written only when the next
@@ -118,10 +154,11 @@ export interface RouteTransaction {
    */
   append(change: CommittedChange): Promise<void>;
   /**
-   * The whole table was compared and everything found was appended: RouteVersion and RouteChange as they stand are
-   * accounted for, so that `foreignMoved` is false after the commit.
+   * The whole table was compared and everything found was appended: RouteVersion and RouteChange are accounted for as they
+   * stand, so that `foreignMoved` is false after the commit. With a look's `mark`: as they stood then; nothing is settled
+   * when they moved since by another hand.
    */
-  settleForeign(): Promise<void>;
+  settleForeign(mark?: ForeignMark): Promise<void>;
 }
 
 export interface RouteStore {
@@ -138,14 +175,14 @@ export interface RouteStore {
   write<T>(work: (tx: RouteTransaction) => Promise<T>, wanted?: WantedLeases): Promise<T>;
   /**
    * Foreign changes of the whole table, from a snapshot and without the lock: on a large table a comparison takes
-   * seconds, and writers need not wait for one that finds nothing. What it finds is looked at again under the lock.
+   * seconds, and writers need not wait for it. What it finds is to be looked at again under the lock.
    */
-  findForeign(): Promise<Foreign>;
+  look(): Promise<Look>;
   /**
-   * True for one of all instances once per `intervalMs`: that one compares the whole table, for changes that left no
-   * sign. Uses `nowMs` of the caller's wall clock.
+   * To be asked before a look: true for one of all instances that saw the same `lookedAtMs` in their head. The look
+   * counts as begun at `nowMs`, of the caller's wall clock, and for all marks noticed so far.
    */
-  claimFullScan(intervalMs: number, nowMs: number): Promise<boolean>;
+  claimLook(lookedAtMs: number, nowMs: number): Promise<boolean>;
   changes(after: number, limit: number): Promise<readonly ChangeLogEntry[]>;
   /** Deletes all but the newest `keep` rows of the change log and of RouteChange. Returns how many went. */
   prune(keep: number): Promise<number>;

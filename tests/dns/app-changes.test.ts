@@ -97,7 +97,7 @@ describe("a change undone", () => {
     await expectProblem(await rig.get(ROUTE), 404);
     await rig.done("POST", `/v1/changes/${adopted}/revert`);
     expect(await ips(rig)).toEqual([HOST.ip, OTHER.ip]);
-    expect(await rig.store.findForeign()).toEqual({ routes: [], names: [], badRows: 0 });
+    expect((await rig.store.look()).foreign).toEqual({ routes: [], names: [], badRows: 0 });
   });
 
   test("sees what old tools did since although nobody has polled: it is refused, not overwritten", async () => {

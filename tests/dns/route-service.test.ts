@@ -394,7 +394,7 @@ describe("a database restored from a backup", () => {
       expect(fresh.service.replica.route(1, 1)!.hosts).toEqual([a, c]);
       expect(fresh.service.replica.revision).toBe(held + 1);
       // Nothing is left to adopt: the original's tables say the same, each host once.
-      expect(await kept.routes.findForeign()).toMatchObject({ routes: [], names: [] });
+      expect((await kept.routes.look()).foreign).toMatchObject({ routes: [], names: [] });
       expect((await kept.routes.changes(0, 10)).map(({ who, action }) => `${who} ${action}`)).toEqual([
         "ann put-route",
         "system adopt",

@@ -5,8 +5,10 @@ import { type Host, makeHost, normalizeHosts } from "../../src/core/assignment.t
 import { NO_CHOICE } from "../../src/core/policies.ts";
 import type { RouteContent } from "../../src/core/route-change.ts";
 import type { Database } from "../../src/store/database.ts";
+import type { Foreign } from "../../src/store/route-store.ts";
 import {
   adopt,
+  adoptByLook,
   commit,
   host,
   type MakeDatabase,
@@ -44,17 +46,17 @@ export function routeStoreContract(name: string, make: MakeDatabase, timeout = 2
 
     test("a new database is at revision 0 with nothing in it and nothing foreign", async () => {
       const { routes } = await fresh();
-      expect(await routes.head()).toEqual({ revision: 0, foreignMoved: false });
+      expect(await routes.head()).toMatchObject({ revision: 0, foreignMoved: false });
       expect(await routes.readSince(0)).toEqual({ revision: 0, routes: [], names: [] });
       expect(await adopt(routes)).toBe(0);
-      expect(await routes.head()).toEqual({ revision: 0, foreignMoved: false });
+      expect(await routes.head()).toMatchObject({ revision: 0, foreignMoved: false });
     });
 
     test("a committed route is read back, in our tables and the original's", async () => {
       const { database, routes } = await fresh();
       const hosts = [host(1), host(2, { weight: 7, zone: "zürich", state: "draining" })];
       expect(await commit(routes, { action: "put-route", modid: 1, cmdid: -2, name: "支付 🚀", hosts })).toBe(SECONDS);
-      expect(await routes.head()).toEqual({ revision: SECONDS, foreignMoved: false });
+      expect(await routes.head()).toMatchObject({ revision: SECONDS, foreignMoved: false });
       const delta = await routes.readSince(0);
       expect(delta).toEqual({
         revision: SECONDS,
@@ -144,17 +146,17 @@ export function routeStoreContract(name: string, make: MakeDatabase, timeout = 2
         revisions.sort((a, b) => a - b),
       );
       expect(await adopt(store.routes)).toBe(0);
-      expect(await store.routes.head()).toEqual({ revision: SECONDS + 39, foreignMoved: false });
+      expect(await store.routes.head()).toMatchObject({ revision: SECONDS + 39, foreignMoved: false });
     });
 
     test("rows inserted by an old tool are one foreign change, duplicates are one host, and stay as rows", async () => {
       const { database, routes } = await fresh();
       await commit(routes, { action: "put-route", modid: 1, cmdid: 1, name: "kept", hosts: [host(1)] });
       await database.sql(oldInsert(1, 1, host(2), host(2), host(1)), oldInsert(9, 9, host(3)), oldVersion(SECONDS + 5));
-      expect(await routes.head()).toEqual({ revision: SECONDS, foreignMoved: true });
+      expect(await routes.head()).toMatchObject({ revision: SECONDS, foreignMoved: true });
       expect((await readAll(routes)).hosts(1, 1)).toEqual([host(1)]);
       expect(await adopt(routes)).toBe(2);
-      expect(await routes.head()).toEqual({ revision: SECONDS + 1, foreignMoved: false });
+      expect(await routes.head()).toMatchObject({ revision: SECONDS + 1, foreignMoved: false });
       const now = await readAll(routes);
       expect(now.route(1, 1)).toEqual({
         modid: 1,
@@ -167,7 +169,7 @@ export function routeStoreContract(name: string, make: MakeDatabase, timeout = 2
       expect(now.hosts(9, 9)).toEqual([host(3)]);
       expect(await scalar(database, "SELECT COUNT(*) FROM RouteData")).toBe(5);
       expect(await adopt(routes)).toBe(0);
-      expect(await routes.head()).toEqual({ revision: SECONDS + 1, foreignMoved: false });
+      expect(await routes.head()).toMatchObject({ revision: SECONDS + 1, foreignMoved: false });
     });
 
     test("rows deleted by an old tool, which leaves no sign, are found by comparing; a module without rows comes back empty", async () => {
@@ -258,12 +260,12 @@ export function routeStoreContract(name: string, make: MakeDatabase, timeout = 2
       await database.sql(oldInsert(1, 1, host(2)), oldVersion(7));
       expect((await routes.head()).foreignMoved).toBe(true);
       await adopt(routes);
-      expect(await routes.head()).toEqual({ revision: first + 1, foreignMoved: false });
+      expect(await routes.head()).toMatchObject({ revision: first + 1, foreignMoved: false });
       expect(await scalar(database, "SELECT version FROM RouteVersion")).toBe(first + 1);
       await database.sql(oldVersion(8));
       expect(await adopt(routes)).toBe(0);
       expect(await scalar(database, "SELECT version FROM RouteVersion")).toBe(first + 1);
-      expect(await routes.head()).toEqual({ revision: first + 1, foreignMoved: false });
+      expect(await routes.head()).toMatchObject({ revision: first + 1, foreignMoved: false });
     });
 
     test("RouteVersion moved without a change of data is settled without a revision", async () => {
@@ -271,7 +273,7 @@ export function routeStoreContract(name: string, make: MakeDatabase, timeout = 2
       const first = await commit(routes, { action: "add-host", modid: 1, cmdid: 1, host: host(1) });
       await database.sql(oldVersion(first + 60));
       expect(await adopt(routes)).toBe(0);
-      expect(await routes.head()).toEqual({ revision: first, foreignMoved: false });
+      expect(await routes.head()).toMatchObject({ revision: first, foreignMoved: false });
       expect(await scalar(database, "SELECT version FROM RouteVersion")).toBe(first + 60);
     });
 
@@ -285,7 +287,7 @@ export function routeStoreContract(name: string, make: MakeDatabase, timeout = 2
         const version = (await scalar(database, "SELECT version FROM RouteVersion")) as number;
         expect(version).not.toBe(seen.at(-1) as number);
         expect(version).toBeGreaterThanOrEqual(revision);
-        expect(await routes.head()).toEqual({ revision, foreignMoved: false });
+        expect(await routes.head()).toMatchObject({ revision, foreignMoved: false });
         seen.push(version);
       }
     });
@@ -296,7 +298,7 @@ export function routeStoreContract(name: string, make: MakeDatabase, timeout = 2
       await database.sql("DELETE FROM RouteVersion");
       expect((await routes.head()).foreignMoved).toBe(true);
       await adopt(routes);
-      expect(await routes.head()).toEqual({ revision: first, foreignMoved: false });
+      expect(await routes.head()).toMatchObject({ revision: first, foreignMoved: false });
       expect(await database.sql("SELECT id, version FROM RouteVersion")).toEqual([[1, first]]);
     });
 
@@ -433,26 +435,137 @@ export function routeStoreContract(name: string, make: MakeDatabase, timeout = 2
       expect(await scalar(database, "SELECT COUNT(*) FROM lars_change_item")).toBe(4);
       expect(await scalar(database, "SELECT COUNT(*) FROM RouteChange")).toBe(4);
       expect(await routes.prune(0)).toBe(7);
-      expect(await routes.head()).toEqual({ revision: SECONDS + 5, foreignMoved: false });
+      expect(await routes.head()).toMatchObject({ revision: SECONDS + 5, foreignMoved: false });
       expect((await readAll(routes)).hosts(1, 1)).toHaveLength(6);
     });
 
-    test("one of several instances gets the full scan, once per interval", async () => {
+    test("of instances that saw the same last look one makes the next, for all marks that were noticed so far", async () => {
       const { database, store } = await fresh();
       const other = await openStore(database);
-      const claim = async (now: number) => {
-        const claims = await Promise.all(
-          [store, other, store, other].map(({ routes }) => routes.claimFullScan(10_000, now)),
-        );
+      await database.sql(oldVersion(SECONDS));
+      await store.routes.write(async () => {});
+      const claim = async (seenMs: number, nowMs: number) => {
+        const stores = [store, other, store, other];
+        const claims = await Promise.all(stores.map(({ routes }) => routes.claimLook(seenMs, nowMs)));
         return claims.filter(Boolean).length;
       };
-      expect(await claim(NOW_MS)).toBe(1);
-      expect(await claim(NOW_MS)).toBe(0);
-      expect(await claim(NOW_MS + 9_999)).toBe(0);
-      expect(await claim(NOW_MS + 10_000)).toBe(1);
-      // A clock that lags a little does not claim again; one that was set back by hours does.
-      expect(await claim(NOW_MS + 9_000)).toBe(0);
-      expect(await claim(NOW_MS - 3_600_000)).toBe(1);
+      expect(await store.routes.head()).toMatchObject({ lookedAtMs: 0, marks: 1, lookedMarks: 0, unnoticed: false });
+      expect(await claim(0, NOW_MS)).toBe(1);
+      expect(await other.routes.head()).toMatchObject({ lookedAtMs: NOW_MS, marks: 1, lookedMarks: 1 });
+      expect(await claim(0, NOW_MS + 10_000)).toBe(0);
+      // Within one millisecond too, and after a clock was set back.
+      expect(await claim(NOW_MS, NOW_MS)).toBe(1);
+      expect(await claim(NOW_MS + 1, NOW_MS - 3_600_000)).toBe(1);
+    });
+
+    describe("a look without the lock", () => {
+      test("finds what a comparison under it finds, and what it found is adopted and its mark settled", async () => {
+        const { database, routes } = await fresh();
+        await commit(routes, { action: "put-route", modid: 1, cmdid: 1, hosts: [host(1), host(2)] });
+        await commit(routes, { action: "put-names", names: [{ scope: "cmdid", id: 3, name: "old" }] });
+        await database.sql(
+          oldDelete(1, 1, host(1)),
+          oldInsert(-1, -1, host(3)),
+          "INSERT INTO ModIDConfig (modid, content) VALUES (4294967295, 'ä')",
+          "DELETE FROM CmdIDConfig",
+          oldVersion(SECONDS + 9),
+        );
+        const { foreign } = await routes.look();
+        expect(foreign).toEqual(await routes.write((tx) => tx.findForeign()));
+        expect(await adoptByLook(routes)).toBe(4);
+        const now = await readAll(routes);
+        expect([now.hosts(1, 1), now.hosts(-1, -1)]).toEqual([[host(2)], [host(3)]]);
+        expect([now.name("modid", -1), now.name("cmdid", 3)]).toEqual(["ä", ""]);
+        expect(await routes.head()).toMatchObject({ foreignMoved: false });
+        expect((await routes.look()).foreign).toEqual({ routes: [], names: [], badRows: 0 });
+      });
+
+      test("adopts what a module it found became meanwhile, and not what it was", async () => {
+        const { database, routes } = await fresh();
+        await database.sql(oldInsert(1, 1, host(1)), oldVersion(SECONDS));
+        await adoptByLook(routes, () => database.sql(oldInsert(1, 1, host(2)), oldDelete(1, 1, host(1))));
+        expect((await readAll(routes)).hosts(1, 1)).toEqual([host(2)]);
+      });
+
+      test("finds nothing to do any more where another instance was faster", async () => {
+        const { database, store } = await fresh();
+        const other = await openStore(database);
+        await database.sql(oldInsert(1, 1, host(1)), oldVersion(SECONDS));
+        expect(await adoptByLook(store.routes, () => adoptByLook(other.routes))).toBe(0);
+        expect(await store.routes.changes(0, 10)).toHaveLength(1);
+        expect(await store.routes.head()).toMatchObject({ foreignMoved: false });
+      });
+
+      const insert2 = oldInsert(2, 1, host(2));
+      for (const [what, between] of [
+        ["RouteVersion moved", [insert2, oldVersion(SECONDS + 7)]],
+        ["RouteVersion moved back", [insert2, oldVersion(7)]],
+        ["a RouteChange row", [insert2, "INSERT INTO RouteChange (modid, cmdid, version) VALUES (2, 1, 5)"]],
+      ] as const) {
+        test(`${what} between it and the lock: the mark stays, and the next look finds the row`, async () => {
+          const { database, routes } = await fresh();
+          await database.sql(oldInsert(1, 1, host(1)), oldVersion(SECONDS + 5));
+          expect(await adoptByLook(routes, () => database.sql(...between))).toBe(1);
+          expect(await routes.head()).toMatchObject({ foreignMoved: true, unnoticed: false });
+          expect(await adoptByLook(routes)).toBe(1);
+          expect(await routes.head()).toMatchObject({ foreignMoved: false });
+          expect((await readAll(routes)).hosts(2, 1)).toEqual([host(2)]);
+        });
+
+        test(`${what} between it and the lock, and our own write noticed it: the mark stays`, async () => {
+          const { database, routes } = await fresh();
+          await database.sql(oldInsert(1, 1, host(1)), oldVersion(SECONDS + 5));
+          await routes.write(async () => {});
+          await adoptByLook(routes, async () => {
+            await database.sql(...between);
+            await commit(routes, { action: "add-host", modid: 9, cmdid: 1, host: host(1) });
+          });
+          expect(await routes.head()).toMatchObject({ foreignMoved: true });
+          await adoptByLook(routes);
+          expect(await routes.head()).toMatchObject({ foreignMoved: false });
+          expect((await readAll(routes)).hosts(2, 1)).toEqual([host(2)]);
+        });
+
+        test(`${what}, settled by another instance, and again: a look from before the first settles nothing`, async () => {
+          const { database, store } = await fresh();
+          const { routes } = await openStore(database);
+          await adoptByLook(store.routes, async () => {
+            await database.sql(...between);
+            await adoptByLook(routes);
+            await adoptByLook(routes);
+            await database.sql(oldInsert(3, 1, host(3)), oldVersion(SECONDS + 11));
+            await routes.write(async () => {});
+          });
+          expect(await routes.head()).toMatchObject({ foreignMoved: true });
+        });
+      }
+
+      test("our own writes between it and the lock do not keep its mark from being settled", async () => {
+        const { database, routes } = await fresh();
+        await database.sql(oldInsert(1, 1, host(1)), oldVersion(SECONDS + 5));
+        await routes.write(async () => {});
+        await adoptByLook(routes, async () => {
+          for (const i of [1, 2, 3]) await commit(routes, { action: "add-host", modid: 9, cmdid: 1, host: host(i) });
+        });
+        expect(await routes.head()).toMatchObject({ foreignMoved: false });
+        expect((await readAll(routes)).hosts(1, 1)).toEqual([host(1)]);
+      });
+    });
+
+    test("a write names the modules of RouteChange rows that no writer has seen, each once, and its own never", async () => {
+      const { database, routes } = await fresh();
+      await commit(routes, { action: "add-host", modid: 5, cmdid: 1, host: host(1) });
+      const named = () => routes.write((tx) => tx.namedByOthers());
+      expect(await named()).toEqual([]);
+      const rows = "INSERT INTO RouteChange (modid, cmdid, version) VALUES";
+      await database.sql(`${rows} (1, 1, 5), (1, 1, 6), (4294967295, 2, 6)`);
+      const keys = [
+        { modid: 1, cmdid: 1 },
+        { modid: -1, cmdid: 2 },
+      ];
+      expect(await named()).toEqual(keys);
+      expect(await named()).toEqual([]);
+      expect(await routes.head()).toMatchObject({ foreignMoved: true, unnoticed: false, marks: 1 });
     });
 
     test(
@@ -556,6 +669,7 @@ export function routeStoreContract(name: string, make: MakeDatabase, timeout = 2
           fc.record({ kind: fc.constant("delete" as const), modid: small, host: hosts, mark: fc.boolean() }),
           fc.record({ kind: fc.constant("weight" as const), modid: small, host: hosts, mark: fc.boolean() }),
           fc.record({ kind: fc.constant("adopt" as const) }),
+          fc.record({ kind: fc.constant("look" as const) }),
           fc.record({ kind: fc.constant("read" as const) }),
         );
         await fc.assert(
@@ -576,11 +690,16 @@ export function routeStoreContract(name: string, make: MakeDatabase, timeout = 2
               else if (s.kind === "weight")
                 await database.sql(`UPDATE RouteData SET weight = ${s.host.weight} ${where}`);
               else if (s.kind === "adopt") await adopt(other.routes);
+              else if (s.kind === "look") await adoptByLook(store.routes);
               else replica.apply(await routes.readSince(replica.revision));
               if ("mark" in s && s.mark) {
                 await database.sql(oldVersion(++version));
                 expect((await routes.head()).foreignMoved).toBe(true);
               }
+              // By sums that were remembered or by comparing all: the same is found.
+              const byModule = ({ routes }: Foreign) => [...routes].sort((a, b) => a.modid - b.modid);
+              const looked = byModule((await routes.look()).foreign);
+              expect(looked).toEqual(byModule(await other.routes.write((tx) => tx.findForeign())));
               const now = (await routes.head()).revision;
               expect(now).toBeGreaterThanOrEqual(revision);
               revision = now;

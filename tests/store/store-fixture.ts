@@ -91,6 +91,22 @@ export function adopt(store: RouteStore, nowMs = NOW_MS, maxVanishShare = 1): Pr
   });
 }
 
+/** The same without the lock, but for what the look found. `between`: what others do between the two. */
+export async function adoptByLook(
+  store: RouteStore,
+  between?: () => Promise<unknown>,
+  nowMs = NOW_MS,
+): Promise<number> {
+  const { foreign: found, mark } = await store.look();
+  await between?.();
+  return store.write(async (tx) => {
+    const { routes, names } = await tx.findForeign(found.routes, found.names);
+    await appendPlanned(tx, { action: "adopt", routes, names, maxVanishShare: 1 }, nowMs);
+    await tx.settleForeign(mark);
+    return routes.length + names.length;
+  });
+}
+
 export async function readAll(store: RouteStore): Promise<Replica> {
   return new Replica().apply(await store.readSince(0));
 }

@@ -10,7 +10,10 @@ import {
   type ChangeLogEntry,
   type CommittedChange,
   type Foreign,
+  type ForeignMark,
   type Head,
+  type Look,
+  type NameKey,
   type RouteDelta,
   type RouteStore,
   type RouteTransaction,
@@ -26,7 +29,10 @@ interface State {
   /** The original's tables, which old tools write. */
   theirHosts: Map<string, { key: ModuleKey; hosts: readonly Host[] }>;
   theirNames: Map<string, NameContent>;
-  foreignMoved: boolean;
+  /** Old tools moved RouteVersion or RouteChange: no writer has seen it yet, or one has and nothing was settled since. */
+  foreign: { unnoticed: boolean; pending: boolean; marks: number; looked: number };
+  /** What rows of RouteChange name that no writer has seen. */
+  named: readonly ModuleKey[];
   log: ChangeLogEntry[];
   leases: Map<string, Lease>;
 }
@@ -40,17 +46,20 @@ export class MemoryRouteStore implements RouteStore {
     names: new Map(),
     theirHosts: new Map(),
     theirNames: new Map(),
-    foreignMoved: false,
+    foreign: { unnoticed: false, pending: false, marks: 0, looked: 0 },
+    named: [],
     log: [],
     leases: new Map(),
   };
   #line: Promise<unknown> = Promise.resolve();
-  #scannedAtMs = Number.NEGATIVE_INFINITY;
+  #lookedAtMs = 0;
   /** Everything fails with this while it is set. */
   failure: Error | undefined;
   /** A write waits for this before it takes the lock. */
   gate: Promise<void> = Promise.resolve();
-  readonly counts = { writes: 0, heads: 0 };
+  /** A look waits for this, between its snapshot and its end. */
+  lookGate: Promise<void> = Promise.resolve();
+  readonly counts = { writes: 0, heads: 0, looks: 0 };
   /** The leases of the same database. */
   readonly leases = new MemoryLeaseStore(() => {
     this.#mustBeThere();
@@ -85,20 +94,27 @@ export class MemoryRouteStore implements RouteStore {
   /** As an old tool: replaces a module's rows. `mark`: it moves RouteVersion too. */
   oldPut(modid: number, cmdid: number, hosts: readonly Host[], mark = true): void {
     this.#state.theirHosts.set(formatModuleKey({ modid, cmdid }), { key: { modid, cmdid }, hosts });
-    if (mark) this.#state.foreignMoved = true;
+    if (mark) this.oldMark();
   }
   oldName(scope: NameScope, id: number, name: string): void {
     this.#state.theirNames.set(`${scope} ${id}`, { scope, id, name });
-    this.#state.foreignMoved = true;
+    this.oldMark();
   }
-  oldMark(): void {
-    this.#state.foreignMoved = true;
+  /** Moves RouteVersion; `named`: with rows of RouteChange. */
+  oldMark(...named: readonly ModuleKey[]): void {
+    this.#state.foreign.unnoticed = true;
+    this.#state.named = [...this.#state.named, ...named];
   }
 
   async head(): Promise<Head> {
     this.counts.heads++;
     this.#mustBeThere();
-    return { revision: this.#state.revision, foreignMoved: this.#state.foreignMoved };
+    const { unnoticed, pending, marks, looked } = this.#state.foreign;
+    const foreignMoved = unnoticed || pending;
+    return {
+      ...{ revision: this.#state.revision, foreignMoved, unnoticed, marks },
+      ...{ lookedMarks: looked, lookedAtMs: this.#lookedAtMs },
+    };
   }
 
   async readSince(revision: number): Promise<RouteDelta> {
@@ -113,7 +129,9 @@ export class MemoryRouteStore implements RouteStore {
       this.counts.writes++;
       const before = copy(this.#state);
       try {
-        const value = await work(new MemoryTransaction(this.#state, this.leases));
+        const tx = new MemoryTransaction(this.#state, this.leases);
+        const value = await work(tx);
+        tx.finish();
         // Away before the commit: nothing was done.
         this.#mustBeThere();
         return value;
@@ -126,15 +144,22 @@ export class MemoryRouteStore implements RouteStore {
     return result;
   }
 
-  async findForeign(): Promise<Foreign> {
+  async look(): Promise<Look> {
     this.#mustBeThere();
-    return await new MemoryTransaction(this.#state, this.leases).findForeign();
+    this.counts.looks++;
+    const { foreign } = this.#state;
+    // The state of the table goes into the mark: RouteVersion is not counted here.
+    const mark = { marks: foreign.marks, routeVersion: String(foreign.unnoticed), routeChangeId: 0 };
+    const look = { foreign: await new MemoryTransaction(this.#state, this.leases).findForeign(), mark };
+    await this.lookGate;
+    return look;
   }
 
-  async claimFullScan(intervalMs: number, nowMs: number): Promise<boolean> {
+  async claimLook(lookedAtMs: number, nowMs: number): Promise<boolean> {
     this.#mustBeThere();
-    if (nowMs - this.#scannedAtMs < intervalMs) return false;
-    this.#scannedAtMs = nowMs;
+    if (lookedAtMs !== this.#lookedAtMs) return false;
+    this.#lookedAtMs = nowMs === lookedAtMs ? nowMs + 1 : nowMs;
+    this.#state.foreign.looked = this.#state.foreign.marks;
     return true;
   }
 
@@ -163,6 +188,7 @@ function deltaOf(state: State, revision: number): RouteDelta {
 
 class MemoryTransaction implements RouteTransaction {
   readonly leases: LeaseTransaction;
+  #settled = false;
 
   constructor(
     private readonly state: State,
@@ -175,13 +201,16 @@ class MemoryTransaction implements RouteTransaction {
     return this.state.revision;
   }
   get foreignMoved(): boolean {
-    return this.state.foreignMoved;
+    return this.state.foreign.unnoticed || this.state.foreign.pending;
+  }
+  async namedByOthers(): Promise<readonly ModuleKey[]> {
+    return this.state.named;
   }
   async readSince(revision: number): Promise<RouteDelta> {
     return deltaOf(this.state, revision);
   }
 
-  async findForeign(modules?: readonly ModuleKey[]): Promise<Foreign> {
+  async findForeign(modules?: readonly ModuleKey[], only: readonly NameKey[] = []): Promise<Foreign> {
     const { state } = this;
     const keys = new Map<string, ModuleKey>();
     for (const key of modules ?? state.routes.values()) keys.set(formatModuleKey(key), key);
@@ -196,11 +225,10 @@ class MemoryTransaction implements RouteTransaction {
       if (!isEmptyDiff(diffHosts(ours, theirs))) routes.push({ modid, cmdid, hosts: theirs });
     }
     const names: NameContent[] = [];
-    if (modules === undefined) {
-      for (const { scope, id } of [...state.theirNames.values(), ...state.names.values()]) {
-        const theirs = state.theirNames.get(`${scope} ${id}`)?.name ?? "";
-        if (theirs !== (state.names.get(`${scope} ${id}`)?.name ?? "")) names.push({ scope, id, name: theirs });
-      }
+    const asked = modules === undefined ? [...state.theirNames.values(), ...state.names.values()] : only;
+    for (const { scope, id } of asked) {
+      const theirs = state.theirNames.get(`${scope} ${id}`)?.name ?? "";
+      if (theirs !== (state.names.get(`${scope} ${id}`)?.name ?? "")) names.push({ scope, id, name: theirs });
     }
     return { routes, names, badRows };
   }
@@ -231,7 +259,17 @@ class MemoryTransaction implements RouteTransaction {
     state.revision = revision;
   }
 
-  async settleForeign(): Promise<void> {
-    this.state.foreignMoved = false;
+  async settleForeign(mark?: ForeignMark): Promise<void> {
+    const { marks, unnoticed } = this.state.foreign;
+    this.#settled =
+      mark === undefined || (mark.marks === marks && (!unnoticed || mark.routeVersion === String(unnoticed)));
+  }
+
+  finish(): void {
+    const { foreign } = this.state;
+    if (foreign.unnoticed) foreign.marks++;
+    foreign.pending = this.foreignMoved && !this.#settled;
+    foreign.unnoticed = false;
+    this.state.named = [];
   }
 }

@@ -6,6 +6,7 @@ import {
   type ChangeLogEntry,
   type Foreign,
   type Head,
+  type Look,
   type RouteDelta,
   type RouteStore,
   type RouteTransaction,
@@ -14,6 +15,14 @@ import {
 import { KeptByLeader } from "./kept-by-leader.ts";
 
 const NOTHING_FOREIGN: Foreign = { routes: [], names: [], badRows: 0 };
+/** Nobody has to look at anything. */
+const NOTHING_MOVED = {
+  foreignMoved: false,
+  unnoticed: false,
+  marks: 0,
+  lookedMarks: 0,
+  lookedAtMs: Number.POSITIVE_INFINITY,
+};
 
 export class FollowStore implements RouteStore {
   readonly #leaders: readonly string[];
@@ -39,7 +48,7 @@ export class FollowStore implements RouteStore {
   async head(): Promise<Head> {
     if (this.#revision === undefined)
       throw new StoreUnavailable(`no leader gave the routes yet: ${this.#failure() ?? "just started"}`);
-    return { revision: this.#revision, foreignMoved: false };
+    return { ...NOTHING_MOVED, revision: this.#revision };
   }
 
   /** What arrived since the last call, whatever `revision` is: the one reader has the rest. */
@@ -57,6 +66,7 @@ export class FollowStore implements RouteStore {
       revision,
       foreignMoved: false,
       readSince: (after) => this.readSince(after),
+      namedByOthers: async () => [],
       findForeign: async () => NOTHING_FOREIGN,
       append: async () => {
         throw new KeptByLeader(this.#leaders);
@@ -65,11 +75,11 @@ export class FollowStore implements RouteStore {
     });
   }
 
-  async findForeign(): Promise<Foreign> {
-    return NOTHING_FOREIGN;
+  async look(): Promise<Look> {
+    return { foreign: NOTHING_FOREIGN, mark: { marks: 0, routeVersion: "0", routeChangeId: 0 } };
   }
 
-  async claimFullScan(): Promise<boolean> {
+  async claimLook(): Promise<boolean> {
     return false;
   }
 

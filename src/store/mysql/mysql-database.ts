@@ -31,6 +31,7 @@ const MAX_BACKOFF_MS = 250;
 export const MYSQL: SqlDialect = {
   forUpdate: " FOR UPDATE",
   insertIgnore: "INSERT IGNORE",
+  hasRowSums: true,
   // VALUES() is deprecated on MySQL 8, but MariaDB does not know the alias that replaces it.
   onConflict: (_key: readonly string[], columns: OnConflict) =>
     `ON DUPLICATE KEY UPDATE ${Object.entries(columns)

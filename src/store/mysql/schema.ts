@@ -94,6 +94,9 @@ export const larsState = mysqlTable("lars_state", {
   /** 1: a foreign mark was seen by a writer that did not adopt it. */
   foreignPending: tinyint("foreign_pending").notNull().default(0),
   scannedAtMs: ubigint("scanned_at_ms").notNull().default(0),
+  /** How many foreign marks writers have seen, and how many when the last look at the whole table began. */
+  foreignMarks: ubigint("foreign_marks").notNull().default(0),
+  lookedMarks: ubigint("looked_marks").notNull().default(0),
 });
 
 /** A removed module keeps its row, without name and hosts: its revision is how readers learn of the removal. */

@@ -1,6 +1,7 @@
 // Finds what old tools did: where the original's tables differ from ours. A tool that deletes a row leaves no other sign
 // than the row's absence, so the whole of RouteData is compared. The database does the coarse part (two anti-joins name
-// the modules that may differ), the exact comparison happens here, by the rules that hold everywhere else.
+// the modules that may differ, of the whole table or of the blocks that table-sums.ts names), the exact comparison happens
+// here, by the rules that hold everywhere else.
 //
 // What a row written by hand means when it is not quite right:
 // - a port outside 1..65535 or a state that is none of ours: no host. Skipped and counted, because to guess "up" might
@@ -23,11 +24,12 @@ import {
 import { isPort } from "../../core/endpoint.ts";
 import { type ModuleKey, ModuleMap } from "../../core/module-key.ts";
 import type { NameContent, NameScope, RouteContent } from "../../core/route-change.ts";
-import type { Foreign } from "../route-store.ts";
+import type { Foreign, NameKey } from "../route-store.ts";
 import { chunks } from "./insert-rows.ts";
 import { MAX_TERMS, moduleCondition } from "./module-condition.ts";
 import { MANY_MODULES, readHosts } from "./route-rows.ts";
 import type { SqlSession } from "./sql-database.ts";
+import { type Blocks, blockCondition, type DifferingParts, EVERYTHING, NAME_TABLES } from "./table-sums.ts";
 
 const PAGE = 20_000;
 const UTF8 = new TextEncoder();
@@ -68,26 +70,33 @@ function isId(value: unknown): boolean {
   return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff;
 }
 
+/** As signed keys, each once; what is no module is left out. */
+export function distinctModules(rows: Iterable<readonly [modid: number, cmdid: number]>): ModuleKey[] {
+  const found = new ModuleMap<ModuleKey>();
+  for (const [modid, cmdid] of rows) {
+    if (isId(modid) && isId(cmdid)) found.set(modid | 0, cmdid | 0, { modid: modid | 0, cmdid: cmdid | 0 });
+  }
+  return [...found.values()];
+}
+
 /** Modules in which a row of one side has no equal on the other. May name a module that is the same after all. */
-async function candidates(session: SqlSession): Promise<ModuleKey[]> {
+async function candidates(session: SqlSession, blocks: Blocks): Promise<ModuleKey[]> {
+  if (blocks !== "all" && blocks.length === 0) return [];
   const equal =
     "h.modid = d.modid AND h.cmdid = d.cmdid AND h.ip = d.serverip AND h.port = d.serverport" +
     " AND h.weight = d.weight AND h.zone = d.zone AND h.state = d.state";
+  const within = (alias: string) => (blocks === "all" ? "" : ` AND ${blockCondition(blocks, alias)}`);
   const added = await session.rows<[number, number]>(
-    `SELECT DISTINCT d.modid, d.cmdid FROM RouteData d LEFT JOIN lars_host h ON ${equal} WHERE h.modid IS NULL`,
+    `SELECT DISTINCT d.modid, d.cmdid FROM RouteData d LEFT JOIN lars_host h ON ${equal} WHERE h.modid IS NULL${within("d.")}`,
     [],
     true,
   );
   const gone = await session.rows<[number, number]>(
-    `SELECT DISTINCT h.modid, h.cmdid FROM lars_host h LEFT JOIN RouteData d ON ${equal} WHERE d.id IS NULL`,
+    `SELECT DISTINCT h.modid, h.cmdid FROM lars_host h LEFT JOIN RouteData d ON ${equal} WHERE d.id IS NULL${within("h.")}`,
     [],
     true,
   );
-  const found = new ModuleMap<ModuleKey>();
-  for (const [modid, cmdid] of [...added, ...gone]) {
-    if (isId(modid) && isId(cmdid)) found.set(modid | 0, cmdid | 0, { modid: modid | 0, cmdid: cmdid | 0 });
-  }
-  return [...found.values()];
+  return distinctModules([...added, ...gone]);
 }
 
 /** RouteData's rows of `keys`, by id. */
@@ -140,35 +149,56 @@ export function nameOfContent(content: unknown): string {
   return cut.replace(/ +$/, "");
 }
 
-async function differingNames(session: SqlSession, scope: NameScope, table: string): Promise<NameContent[]> {
+async function differingNames(
+  session: SqlSession,
+  scope: NameScope,
+  only?: ReadonlySet<number>,
+): Promise<NameContent[]> {
   const theirs = new Map<number, string>();
   // The original's readers fill a map row by row, so the last row of an id is the one that counts.
   for (const [id, content] of await session.rows<[number, unknown]>(
-    `SELECT ${scope}, content FROM ${table} ORDER BY id`,
+    `SELECT ${scope}, content FROM ${NAME_TABLES[scope]}${only === undefined ? "" : ` WHERE ${scope} IN (${[...unsigned(only)]})`} ORDER BY id`,
   )) {
     if (isId(id)) theirs.set(id | 0, nameOfContent(content));
   }
   const found: NameContent[] = [];
-  for (const [unsigned, name] of await session.rows<[number, string]>(
-    "SELECT id, name FROM lars_name WHERE scope = ?",
+  for (const [id, name] of await session.rows<[number, string]>(
+    `SELECT id, name FROM lars_name WHERE scope = ?${only === undefined ? "" : ` AND id IN (${[...unsigned(only)]})`}`,
     [scope],
   )) {
-    const id = unsigned | 0;
-    const now = theirs.get(id) ?? "";
-    theirs.delete(id);
-    if (now !== nameOfContent(name)) found.push({ scope, id, name: now });
+    const now = theirs.get(id | 0) ?? "";
+    theirs.delete(id | 0);
+    if (now !== nameOfContent(name)) found.push({ scope, id: id | 0, name: now });
   }
   for (const [id, name] of theirs) if (name !== "") found.push({ scope, id, name });
   return found;
 }
 
-/** See RouteTransaction.findForeign. */
-export async function findForeign(session: SqlSession, modules: readonly ModuleKey[] | undefined): Promise<Foreign> {
-  const [routes, badRows] = await differingRoutes(session, modules ?? (await candidates(session)));
-  if (modules !== undefined) return { routes, names: [], badRows };
-  const names = [
-    ...(await differingNames(session, "modid", "ModIDConfig")),
-    ...(await differingNames(session, "cmdid", "CmdIDConfig")),
-  ];
+const SCOPES: readonly NameScope[] = ["modid", "cmdid"];
+
+function* unsigned(ids: Iterable<number>): IterableIterator<number> {
+  for (const id of ids) yield id >>> 0;
+}
+
+/** Of the whole table, or of those parts of it that may differ. */
+export async function findForeign(session: SqlSession, parts: DifferingParts = EVERYTHING): Promise<Foreign> {
+  const [routes, badRows] = await differingRoutes(session, await candidates(session, parts.blocks));
+  const names: NameContent[] = [];
+  for (const scope of SCOPES) if (parts.names.includes(scope)) names.push(...(await differingNames(session, scope)));
   return { routes, names, badRows };
+}
+
+/** Of these modules and names. */
+export async function findForeignOf(
+  session: SqlSession,
+  modules: readonly ModuleKey[],
+  names: readonly NameKey[],
+): Promise<Foreign> {
+  const [routes, badRows] = await differingRoutes(session, modules);
+  const found: NameContent[] = [];
+  for (const scope of SCOPES) {
+    const ids = names.filter((name) => name.scope === scope).map(({ id }) => id);
+    for (const part of chunks(ids, MAX_TERMS)) found.push(...(await differingNames(session, scope, new Set(part))));
+  }
+  return { routes, names: found, badRows };
 }

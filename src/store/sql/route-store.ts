@@ -1,18 +1,20 @@
 // The route store on any SQL database behind the port of sql-database.ts. What is written how is said in the files this
 // one puts together: route-transaction.ts (the lock and foreign marks), route-rows.ts, foreign-scan.ts, change-log.ts.
 import type { WantedLeases } from "../lease-store.ts";
-import type { ChangeLogEntry, Foreign, Head, RouteDelta, RouteStore, RouteTransaction } from "../route-store.ts";
+import type { ChangeLogEntry, Head, Look, RouteDelta, RouteStore, RouteTransaction } from "../route-store.ts";
 import { readLog } from "./change-log.ts";
 import { findForeign } from "./foreign-scan.ts";
 import { readDelta } from "./route-rows.ts";
 import { SqlRouteTransaction } from "./route-transaction.ts";
 import type { SqlDatabase } from "./sql-database.ts";
+import { EVERYTHING, TableSums } from "./table-sums.ts";
 
 /** Deleted per transaction, so that pruning a long log never holds a lock for long. */
 const PRUNE_STEP = 1_000;
 
 export class SqlRouteStore implements RouteStore {
   readonly #database: SqlDatabase;
+  readonly #sums = new TableSums();
 
   constructor(database: SqlDatabase) {
     this.#database = database;
@@ -20,16 +22,15 @@ export class SqlRouteStore implements RouteStore {
 
   head(): Promise<Head> {
     return this.#database.read(async (session) => {
-      const rows = await session.rows<[number, number]>(
-        "SELECT s.revision, CASE WHEN s.foreign_pending <> 0" +
-          " OR s.route_version <> COALESCE((SELECT v.version FROM RouteVersion v WHERE v.id = 1), 0)" +
-          " OR s.route_change_id <> COALESCE((SELECT MAX(c.id) FROM RouteChange c), 0) THEN 1 ELSE 0 END" +
-          " FROM lars_state s WHERE s.id = 1",
+      const rows = await session.rows<[number, number, number, number, number, number]>(
+        "SELECT s.revision, s.foreign_pending," +
+          " CASE WHEN s.route_version <> COALESCE((SELECT v.version FROM RouteVersion v WHERE v.id = 1), 0)" +
+          " OR s.route_change_id <> COALESCE((SELECT MAX(c.id) FROM RouteChange c), 0) THEN 1 ELSE 0 END," +
+          " s.foreign_marks, s.looked_marks, s.scanned_at_ms FROM lars_state s WHERE s.id = 1",
       );
-      const row = rows[0];
-      return row === undefined
-        ? { revision: 0, foreignMoved: false }
-        : { revision: row[0], foreignMoved: row[1] !== 0 };
+      const [revision, pending, moved, marks, lookedMarks, lookedAtMs] = rows[0] ?? [0, 0, 0, 0, 0, 0];
+      const unnoticed = moved !== 0;
+      return { revision, foreignMoved: unnoticed || pending !== 0, unnoticed, marks, lookedMarks, lookedAtMs };
     });
   }
 
@@ -50,22 +51,31 @@ export class SqlRouteStore implements RouteStore {
     return result;
   }
 
-  findForeign(): Promise<Foreign> {
-    return this.#database.snapshot((session) => findForeign(session, undefined));
+  look(): Promise<Look> {
+    const { hasRowSums } = this.#database.dialect;
+    return this.#database.snapshot(async (session) => {
+      const rows = await session.rows<[number, number, string | null, number | null]>(
+        "SELECT s.revision, s.foreign_marks, (SELECT CAST(v.version AS CHAR) FROM RouteVersion v WHERE v.id = 1)," +
+          " (SELECT MAX(c.id) FROM RouteChange c) FROM lars_state s WHERE s.id = 1",
+      );
+      const [revision, marks, routeVersion, routeChangeId] = rows[0] ?? [0, 0, null, null];
+      const parts = hasRowSums ? await this.#sums.differing(session, revision) : EVERYTHING;
+      return {
+        foreign: await findForeign(session, parts),
+        mark: { marks, routeVersion: routeVersion ?? "0", routeChangeId: routeChangeId ?? 0 },
+      };
+    });
   }
 
-  async claimFullScan(intervalMs: number, nowMs: number): Promise<boolean> {
+  claimLook(lookedAtMs: number, nowMs: number): Promise<boolean> {
     const now = Math.floor(nowMs);
-    const interval = Math.floor(intervalMs);
-    // A time of the last scan that lies ahead is another instance's clock; far ahead, it was set wrong and is ignored.
-    const due = "id = 1 AND (scanned_at_ms <= ? OR scanned_at_ms > ?)";
-    const params = [now - interval, now + interval];
-    // Most calls find that it is not due. They must not stand in the writers' line to learn that.
-    const rows = await this.#database.read((session) => session.rows(`SELECT 1 FROM lars_state WHERE ${due}`, params));
-    if (rows.length === 0) return false;
     return this.#database.transaction(
       async (session) =>
-        (await session.run(`UPDATE lars_state SET scanned_at_ms = ? WHERE ${due}`, [now, ...params])) === 1,
+        (await session.run(
+          "UPDATE lars_state SET scanned_at_ms = ?, looked_marks = foreign_marks WHERE id = 1 AND scanned_at_ms = ?",
+          // Never what it was, or two who claim within one millisecond would both have it.
+          [now === lookedAtMs ? now + 1 : now, lookedAtMs],
+        )) === 1,
     );
   }
 

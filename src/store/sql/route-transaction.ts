@@ -4,16 +4,18 @@
 // no lock of ours. lars_state remembers how both stood when we last wrote; a difference is a foreign mark. RouteVersion's
 // row is locked as well, so nobody moves it between our look and our commit. RouteChange cannot be locked against
 // INSERTs, so at the end the rows that came since our look are counted: more than ours means a mark came in between.
-// A mark that was seen but not adopted must outlive our commit although we move both tables on: foreign_pending.
+// A mark that was seen but not adopted must outlive our commit although we move both tables on: foreign_pending. Every
+// mark that is seen is counted too, in foreign_marks: the whole table is looked at without the lock, and the count tells
+// afterwards, under it, whether a mark came after the look began.
 //
 // Changes are gathered (change-batch.ts) and written before anything is read back, and at the end.
 import type { Lease, Place } from "../../core/lease.ts";
 import type { ModuleKey } from "../../core/module-key.ts";
 import type { LeaseTransaction, WantedLeases } from "../lease-store.ts";
-import type { CommittedChange, Foreign, RouteDelta, RouteTransaction } from "../route-store.ts";
+import type { CommittedChange, Foreign, ForeignMark, NameKey, RouteDelta, RouteTransaction } from "../route-store.ts";
 import { canGather, netChange } from "./change-batch.ts";
 import { appendToLog, isInLog } from "./change-log.ts";
-import { findForeign } from "./foreign-scan.ts";
+import { distinctModules, findForeign, findForeignOf } from "./foreign-scan.ts";
 import { KnownLeases } from "./known-leases.ts";
 import { foreignRowsAt, leasesAt, leasesById, writeLeases } from "./lease-rows.ts";
 import { readDelta } from "./route-rows.ts";
@@ -49,13 +51,22 @@ interface Found {
   readonly revision: number;
   readonly routeVersion: bigint;
   readonly routeChangeId: number;
-  readonly moved: boolean;
+  /** A mark that no writer has seen yet. */
+  readonly fresh: boolean;
+  readonly pending: boolean;
+  readonly marks: number;
+  /** RouteChange's last row that a writer has seen. */
+  readonly seenChangeId: number;
   readonly known: KnownLeases | undefined;
 }
+
+/** A burst of rows by others is not worth reading under the lock: the look that follows finds what they mean. */
+const MAX_NAMED = 1_000;
 
 export class SqlRouteTransaction implements RouteTransaction {
   readonly #session: SqlSession;
   readonly #dialect: SqlDialect;
+  readonly #found: Found;
   readonly #routeVersion: bigint;
   readonly #routeChangeId: number;
   readonly foreignMoved: boolean;
@@ -81,7 +92,8 @@ export class SqlRouteTransaction implements RouteTransaction {
     this.#written = { after: found.revision, changes: [] };
     this.#routeVersion = found.routeVersion;
     this.#routeChangeId = found.routeChangeId;
-    this.foreignMoved = found.moved;
+    this.#found = found;
+    this.foreignMoved = found.fresh || found.pending;
     this.#known = found.known;
   }
 
@@ -90,20 +102,21 @@ export class SqlRouteTransaction implements RouteTransaction {
     const known = wanted && new KnownLeases(wanted);
     const [states, versions, changes, ...found] = await session.rowsOfAll([
       {
-        sql: `SELECT revision, CAST(route_version AS CHAR), route_change_id, foreign_pending FROM lars_state WHERE id = 1${dialect.forUpdate}`,
+        sql: `SELECT revision, CAST(route_version AS CHAR), route_change_id, foreign_pending, foreign_marks FROM lars_state WHERE id = 1${dialect.forUpdate}`,
       },
       { sql: `SELECT CAST(version AS CHAR) FROM RouteVersion WHERE id = 1${dialect.forUpdate}` },
       { sql: "SELECT MAX(id) FROM RouteChange" },
       ...(known?.queries(dialect.forUpdate) ?? []),
     ]);
     known?.learn(found);
-    const state = states?.[0] as [number, string, number, number] | undefined;
+    const state = states?.[0] as [number, string, number, number, number] | undefined;
     if (state === undefined) throw new Error("lars_state has no row: the database was not migrated; migrate it first");
     const routeVersion = toBigInt(versions?.[0]?.[0]);
     const routeChangeId = (changes?.[0]?.[0] as number | null | undefined) ?? 0;
-    const [revision, remembered, rememberedId, pending] = state;
-    const moved = pending !== 0 || toBigInt(remembered) !== routeVersion || rememberedId !== routeChangeId;
-    return new SqlRouteTransaction(session, dialect, { revision, routeVersion, routeChangeId, moved, known });
+    const [revision, remembered, seenChangeId, pending, marks] = state;
+    const fresh = toBigInt(remembered) !== routeVersion || seenChangeId !== routeChangeId;
+    const stood = { revision, routeVersion, routeChangeId, fresh, pending: pending !== 0, marks, seenChangeId };
+    return new SqlRouteTransaction(session, dialect, { ...stood, known });
   }
 
   get revision(): number {
@@ -115,9 +128,19 @@ export class SqlRouteTransaction implements RouteTransaction {
     return readDelta(this.#session, revision);
   }
 
-  async findForeign(modules?: readonly ModuleKey[]): Promise<Foreign> {
+  async findForeign(modules?: readonly ModuleKey[], names: readonly NameKey[] = []): Promise<Foreign> {
     await this.#flush();
-    return findForeign(this.#session, modules);
+    return modules === undefined ? findForeign(this.#session) : findForeignOf(this.#session, modules, names);
+  }
+
+  async namedByOthers(): Promise<readonly ModuleKey[]> {
+    const { seenChangeId, routeChangeId } = this.#found;
+    if (seenChangeId === routeChangeId) return [];
+    const rows = await this.#session.rows<[number, number]>(
+      `SELECT modid, cmdid FROM RouteChange WHERE id > ? AND id <= ? ORDER BY id LIMIT ${MAX_NAMED}`,
+      [seenChangeId, routeChangeId],
+    );
+    return distinctModules(rows);
   }
 
   async append(change: CommittedChange): Promise<void> {
@@ -192,14 +215,19 @@ export class SqlRouteTransaction implements RouteTransaction {
     return isInLog(session, after, changes);
   }
 
-  async settleForeign(): Promise<void> {
-    this.#settled = true;
+  async settleForeign(mark?: ForeignMark): Promise<void> {
+    const { marks, fresh, routeVersion, routeChangeId } = this.#found;
+    const isAsItStood = (then: ForeignMark): boolean =>
+      then.marks === marks &&
+      (!fresh || (toBigInt(then.routeVersion) === routeVersion && then.routeChangeId === routeChangeId));
+    this.#settled = mark === undefined || isAsItStood(mark);
   }
 
   /** The last thing before the commit. */
   async finish(): Promise<void> {
     await this.#flush();
-    if (!this.#appended && !this.#settled) return;
+    const { fresh, marks } = this.#found;
+    if (!this.#appended && !this.#settled && !fresh) return;
     const session = this.#session;
     const behind = this.#routeVersion < BigInt(this.#revision);
     const routeVersion =
@@ -210,14 +238,12 @@ export class SqlRouteTransaction implements RouteTransaction {
       );
     }
     const at = this.#routeChangeId;
-    const pending =
-      this.foreignMoved && !this.#settled
-        ? "1"
-        : `CASE WHEN (SELECT COUNT(*) FROM RouteChange WHERE id > ${at}) <> ${this.#changeRows} THEN 1 ELSE 0 END`;
+    const other = `CASE WHEN (SELECT COUNT(*) FROM RouteChange WHERE id > ${at}) <> ${this.#changeRows} THEN 1 ELSE 0 END`;
+    const pending = this.foreignMoved && !this.#settled ? "1" : other;
     await session.post(
       `UPDATE lars_state SET revision = ${this.#revision}, route_version = ${routeVersion},` +
         ` route_change_id = COALESCE((SELECT MAX(id) FROM RouteChange WHERE id > ${at}), ${at}),` +
-        ` foreign_pending = ${pending} WHERE id = 1`,
+        ` foreign_pending = ${pending}, foreign_marks = ${marks + (fresh ? 1 : 0)} + ${other} WHERE id = 1`,
     );
   }
 }

@@ -33,6 +33,8 @@ export interface SqlDialect {
   /** Appended to a SELECT whose rows are to stay as they are until the commit. */
   readonly forUpdate: string;
   readonly insertIgnore: string;
+  /** It can mix a row's columns into a number and add those up, as table-sums.ts needs it. */
+  readonly hasRowSums: boolean;
   /** Appended to an INSERT: what to do with a row whose key exists. */
   onConflict(key: readonly string[], columns: OnConflict): string;
   isDuplicateKey(error: unknown): boolean;

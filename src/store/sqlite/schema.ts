@@ -61,6 +61,8 @@ export const larsState = sqliteTable("lars_state", {
   routeChangeId: integer("route_change_id").notNull().default(0),
   foreignPending: integer("foreign_pending").notNull().default(0),
   scannedAtMs: integer("scanned_at_ms").notNull().default(0),
+  foreignMarks: integer("foreign_marks").notNull().default(0),
+  lookedMarks: integer("looked_marks").notNull().default(0),
 });
 
 export const larsRoute = sqliteTable(

@@ -37,6 +37,7 @@ function isDuplicateKey(error: unknown): boolean {
 export const SQLITE: SqlDialect = {
   forUpdate: "",
   insertIgnore: "INSERT OR IGNORE",
+  hasRowSums: false,
   onConflict: (key: readonly string[], columns: OnConflict) =>
     `ON CONFLICT (${key.join(", ")}) DO UPDATE SET ${Object.entries(columns)
       .map(([column, how]) =>

@@ -1,0 +1,3 @@
+-- Looks at the whole table are made without the lock; these count what may have come since one began.
+ALTER TABLE `lars_state` ADD `foreign_marks` integer DEFAULT 0 NOT NULL;--> statement-breakpoint
+ALTER TABLE `lars_state` ADD `looked_marks` integer DEFAULT 0 NOT NULL;

@@ -1,0 +1,128 @@
+// Whether two tables say the same, told by sums instead of rows. Old tools' writes leave no sign, so RouteData is looked
+// through again and again, and nearly always nothing is found. To join a million rows with ours takes seconds; to add them
+// up takes a seventh. Rows are added up by block (modules with neighbouring numbers), on either side; where the sums
+// differ, and only there, the rows are looked at.
+//
+// Our side is written by nobody but us and only with a revision, so its sums are remembered, and only those of blocks in
+// which a route has a later revision are made anew. Now and then all of them are: a database restored from a backup could
+// have other rows under the same revisions.
+//
+// A row's mark is 32 bits of its columns, multiplied by odd numbers drawn for this process: what two writes made look the
+// same to one process by chance (one in four thousand million) does not to the next.
+import type { NameScope } from "../../core/route-change.ts";
+import type { SqlSession } from "./sql-database.ts";
+
+/** 64 modids by 1,024 cmdids: a block is a range of the key of both tables. */
+const MODID_BITS = 6;
+const CMDID_BITS = 10;
+/** More blocks than this are not named one by one. */
+const MAX_BLOCKS = 64;
+/** Our sums are made anew after so many looks. */
+const MAX_REMEMBERED_LOOKS = 60;
+
+type Block = readonly [modid: number, cmdid: number];
+export type Blocks = "all" | readonly Block[];
+
+/** Where the original's tables may differ from ours. */
+export interface DifferingParts {
+  readonly blocks: Blocks;
+  readonly names: readonly NameScope[];
+}
+
+export const EVERYTHING: DifferingParts = { blocks: "all", names: ["modid", "cmdid"] };
+export const NAME_TABLES: Readonly<Record<NameScope, string>> = { modid: "ModIDConfig", cmdid: "CmdIDConfig" };
+
+/** At most 64, at least one. `prefix`: "h." for a table alias. */
+export function blockCondition(blocks: readonly Block[], prefix = ""): string {
+  const range = (column: string, block: number, bits: number) =>
+    `${prefix}${column} BETWEEN ${block * 2 ** bits} AND ${(block + 1) * 2 ** bits - 1}`;
+  return `(${blocks.map(([m, c]) => `(${range("modid", m, MODID_BITS)} AND ${range("cmdid", c, CMDID_BITS)})`).join(" OR ")})`;
+}
+
+type SumRow = [modid: number, cmdid: number, rows: number, sum: unknown];
+
+const BLOCK = `modid >> ${MODID_BITS}, cmdid >> ${CMDID_BITS}`;
+const keyOf = (modid: number, cmdid: number): string => `${modid} ${cmdid}`;
+
+/** Our side's sums, and the snapshot they were made from. */
+interface Remembered {
+  readonly revision: number;
+  readonly looks: number;
+  readonly sums: ReadonlyMap<string, string>;
+}
+
+async function changedSince(session: SqlSession, remembered: Remembered, revision: number): Promise<Blocks> {
+  if (revision < remembered.revision || remembered.looks >= MAX_REMEMBERED_LOOKS) return "all";
+  const blocks = await session.rows<[number, number]>(
+    `SELECT DISTINCT ${BLOCK} FROM lars_route WHERE revision > ?`,
+    [remembered.revision],
+    true,
+  );
+  return blocks.length > MAX_BLOCKS ? "all" : blocks;
+}
+
+/** One for each store: it remembers. Needs `^` on whole numbers and CRC32, which MySQL-protocol servers have. */
+export class TableSums {
+  readonly #factors = Array.from({ length: 5 }, () => 2 * Math.floor(Math.random() * 0x3fff_ffff) + 1);
+  #remembered: Remembered | undefined;
+
+  /** The session must be a snapshot. `revision`: the last one committed in it. */
+  async differing(session: SqlSession, revision: number): Promise<DifferingParts> {
+    const theirs = await this.#sums(session, "RouteData", "");
+    const ours = new Map(await this.#refreshed(session, revision));
+    const blocks: Block[] = [];
+    for (const [modid, cmdid, rows, sum] of theirs) {
+      const key = keyOf(modid, cmdid);
+      if (ours.get(key) !== `${rows} ${sum}`) blocks.push([modid, cmdid]);
+      ours.delete(key);
+    }
+    for (const key of ours.keys()) blocks.push(key.split(" ").map(Number) as unknown as Block);
+    const names: NameScope[] = [];
+    for (const scope of ["modid", "cmdid"] as const) if (await this.#namesDiffer(session, scope)) names.push(scope);
+    return { blocks: blocks.length > MAX_BLOCKS ? "all" : blocks, names };
+  }
+
+  /** Our side's, as they are in this snapshot. */
+  async #refreshed(session: SqlSession, revision: number): Promise<ReadonlyMap<string, string>> {
+    const remembered = this.#remembered;
+    const changed = remembered === undefined ? "all" : await changedSince(session, remembered, revision);
+    const sums = changed === "all" ? new Map<string, string>() : new Map(remembered!.sums);
+    if (changed !== "all") for (const [modid, cmdid] of changed) sums.delete(keyOf(modid, cmdid));
+    if (changed === "all" || changed.length > 0) {
+      const where = changed === "all" ? "" : ` WHERE ${blockCondition(changed)}`;
+      for (const [modid, cmdid, rows, sum] of await this.#sums(session, "lars_host", where)) {
+        sums.set(keyOf(modid, cmdid), `${rows} ${sum}`);
+      }
+    }
+    // Put there whole, at the end: two looks may be under way at once.
+    this.#remembered = { revision, looks: changed === "all" ? 0 : remembered!.looks + 1, sums };
+    return sums;
+  }
+
+  #sums(session: SqlSession, table: "RouteData" | "lars_host", where: string): Promise<SumRow[]> {
+    const [ip, port] = table === "RouteData" ? ["serverip", "serverport"] : ["ip", "port"];
+    const mixed = ["modid", "cmdid", ip, port, "weight"].map((column, i) => `(${column} * ${this.#factors[i]})`);
+    return session.rows<SumRow>(
+      `SELECT ${BLOCK}, COUNT(*), CAST(SUM(CRC32(CONCAT(${mixed.join(" ^ ")}, state, zone))) AS CHAR) FROM ${table}${where} GROUP BY 1, 2`,
+      [],
+      true,
+    );
+  }
+
+  async #namesDiffer(session: SqlSession, scope: NameScope): Promise<boolean> {
+    const [factor] = this.#factors;
+    const sum = (id: string, name: string) =>
+      `SELECT COUNT(*), CAST(SUM(CRC32(CONCAT(${id} * ${factor}, ' ', CONVERT(RTRIM(${name}) USING utf8mb4)))) AS CHAR)`;
+    const theirs = await session.rows(
+      `${sum(scope, "content")} FROM ${NAME_TABLES[scope]} WHERE content <> ''`,
+      [],
+      true,
+    );
+    const ours = await session.rows(
+      `${sum("id", "name")} FROM lars_name WHERE scope = ? AND RTRIM(name) <> ''`,
+      [scope],
+      true,
+    );
+    return String(theirs[0]) !== String(ours[0]);
+  }
+}
