@@ -92,7 +92,7 @@ export class MysqlDatabase implements SqlDatabase {
     let connection: Connection | undefined;
     try {
       connection = await this.#pool.dedicated();
-      return await work(new MysqlSession(connection, timeoutMs, timeoutMs, false));
+      return await work(new MysqlSession(connection, timeoutMs, timeoutMs, "file"));
     } catch (error) {
       throw toStoreError(error, this.#where);
     } finally {
@@ -181,7 +181,12 @@ export class MysqlDatabase implements SqlDatabase {
   ): Promise<{ done: true; result: T } | { done: false; error: unknown; onCurrent: boolean }> {
     const connection = await this.#pool.acquire();
     const { queryTimeoutMs, scanTimeoutMs } = this.#options;
-    const session = new MysqlSession(connection, queryTimeoutMs, scanTimeoutMs);
+    const session = new MysqlSession(
+      connection,
+      queryTimeoutMs,
+      scanTimeoutMs,
+      this.#pool.replicates(connection) ? "apart" : "together",
+    );
     try {
       const result = await work(session);
       this.#pool.release(connection, false);

@@ -3,6 +3,11 @@
 // the time for which everybody else waits for the lock. So several go in one packet, one after another: the server stops
 // at the first that fails, and its error is the packet's.
 //
+// Not on a Galera node. There a transaction of ours is thrown away when one of another node meets it, and if that happens
+// between two statements of one packet, the server goes on with the next as if nothing were, each committed by itself:
+// half a change, and a lock that is not held (seen with MariaDB 10.11 and writers on two nodes). Sent one by one, the
+// statement after is refused as a deadlock, and the transaction repeated as a whole.
+//
 // A server takes several statements in one packet from whoever asked for that when connecting, and with it an injected
 // text could bring statements of its own along. What came from outside is bound, never part of a statement's text, and so
 // a text that has a semicolon is refused as a bug. Only migrations, which are files of ours, may have some.
@@ -12,21 +17,26 @@ import type { SqlRow, SqlSession, SqlStatement, SqlValue } from "../sql/sql-data
 /** What waits to be sent with others, in characters: a packet may have 16 MiB. */
 const MAX_POSTED = 1_000_000;
 
+/**
+ * together: what may wait goes with what follows. apart: a packet has one statement. file: as apart, and the statement comes
+ * from a file of ours.
+ */
+export type Packets = "together" | "apart" | "file";
+
 export class MysqlSession implements SqlSession {
   readonly #connection: Connection;
   readonly #timeoutMs: number;
   readonly #scanTimeoutMs: number;
-  readonly #together: boolean;
+  readonly #packets: Packets;
   #posted: string[] = [];
   #size = 0;
   #wrote = false;
 
-  /** `together` false: each statement is a packet. */
-  constructor(connection: Connection, timeoutMs: number, scanTimeoutMs: number, together = true) {
+  constructor(connection: Connection, timeoutMs: number, scanTimeoutMs: number, packets: Packets) {
     this.#connection = connection;
     this.#timeoutMs = timeoutMs;
     this.#scanTimeoutMs = scanTimeoutMs;
-    this.#together = together;
+    this.#packets = packets;
   }
 
   /** Whether anything was written through it, or is about to be. */
@@ -40,7 +50,8 @@ export class MysqlSession implements SqlSession {
   }
 
   async rowsOfAll(queries: readonly SqlStatement[]): Promise<SqlRow[][]> {
-    if (this.#together) return (await this.#send(queries.map((query) => this.#text(query)))) as SqlRow[][];
+    if (this.#packets === "together")
+      return (await this.#send(queries.map((query) => this.#text(query)))) as SqlRow[][];
     const all: SqlRow[][] = [];
     for (const { sql, params } of queries) all.push(await this.rows(sql, params));
     return all;
@@ -55,7 +66,7 @@ export class MysqlSession implements SqlSession {
   async post(sql: string, params?: readonly SqlValue[]): Promise<void> {
     this.#wrote = true;
     this.#keep(this.#text({ sql, ...(params && { params }) }));
-    if (this.#size >= MAX_POSTED || !this.#together) await this.flush();
+    if (this.#size >= MAX_POSTED || this.#packets !== "together") await this.flush();
   }
 
   /** A statement that says nothing of the data, sent as if it were posted. */
@@ -85,7 +96,7 @@ export class MysqlSession implements SqlSession {
   }
 
   #text({ sql, params = [] }: SqlStatement): string {
-    if (this.#together && sql.includes(";"))
+    if (this.#packets !== "file" && sql.includes(";"))
       throw new Error(
         `expected a statement without a semicolon, got ${sql.slice(0, 200)}; bind what it says as a parameter`,
       );
@@ -97,6 +108,11 @@ export class MysqlSession implements SqlSession {
     const posted = this.#posted;
     this.forget();
     const all = posted.length === 0 ? texts : [...posted, ...texts];
+    if (this.#packets !== "together" && all.length > 1) {
+      const answers: unknown[] = [];
+      for (const text of all) answers.push(...(await this.#send([text], scan)));
+      return answers.slice(posted.length);
+    }
     const [results] = await this.#connection.query({
       sql: all.length === 1 ? all[0]! : all.join(";"),
       rowsAsArray: true,
