@@ -136,10 +136,22 @@ export class FlapDamping {
     return released;
   }
 
-  /** Walks both sorted lists side by side: a change of one host of a thousand is found without making anything. */
+  /**
+   * Walks both sorted lists side by side: a change of one host of a thousand is found without making anything. What they
+   * have in common at both ends is passed by in a loop that does nothing else, because it is nearly all of them.
+   */
   #noteReturns({ flaps, route: { hosts: before } }: Watched, { hosts: now }: RouteRecord, nowMs: number): void {
-    for (let i = 0, j = 0; i < before.length || j < now.length; ) {
-      const [was, is] = [before[i], now[j]];
+    const shorter = Math.min(before.length, now.length);
+    let start = 0;
+    while (start < shorter && before[start] === now[start]) start++;
+    let [beforeEnd, nowEnd] = [before.length, now.length];
+    while (beforeEnd > start && nowEnd > start && before[beforeEnd - 1] === now[nowEnd - 1]) {
+      beforeEnd--;
+      nowEnd--;
+    }
+    for (let i = start, j = start; i < beforeEnd || j < nowEnd; ) {
+      const was = i < beforeEnd ? before[i] : undefined;
+      const is = j < nowEnd ? now[j] : undefined;
       if (was === is) {
         i++;
         j++;

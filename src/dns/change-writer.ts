@@ -39,6 +39,11 @@ export function isLeaseChange(change: Change): change is LeaseChange {
   return change.action === "register" || change.action === "deregister" || change.action === "expire";
 }
 
+/** Who holds a place matters where there is a leased host only: nobody holds another, and a fresh one had no holder. */
+function isLeasedAt(routes: RouteLookup, { modid, cmdid, ip, port }: Place): boolean {
+  return hostAt(routes.route(modid, cmdid), ip, port)?.leased === true;
+}
+
 /** What {@link ChangeWriter.loadLeases} will ask for, as far as that can be known without the lock. */
 export function wantedLeases(changes: readonly Change[], routes: RouteLookup): WantedLeases | undefined {
   const ids = new Set<string>();
@@ -53,9 +58,10 @@ export function wantedLeases(changes: readonly Change[], routes: RouteLookup): W
     }
     ids.add(change.id);
     if (change.action !== "register") continue;
-    places.push(change);
     const { modid, cmdid, ip, port } = change;
-    if (hostAt(routes.route(modid, cmdid), ip, port) === undefined) fresh.push(change);
+    const host = hostAt(routes.route(modid, cmdid), ip, port);
+    if (host === undefined) fresh.push(change);
+    else if (host.leased === true) places.push(change);
   }
   return ids.size + places.length === 0 ? undefined : { ids: [...ids], places, fresh };
 }
@@ -96,7 +102,8 @@ export class ChangeWriter {
     const targets = wanted.flatMap((c) => (c.action === "register" ? [c] : []));
     for (const lease of held) this.#table.put(lease);
     const unheld = wanted.flatMap((c) => (c.action === "expire" ? (c.places ?? []) : []));
-    for (const lease of await leases.at([...targets, ...held, ...unheld])) this.#table.put(lease);
+    const places = [...targets, ...held, ...unheld].filter((place) => isLeasedAt(this.#staged, place));
+    if (places.length > 0) for (const lease of await leases.at(places)) this.#table.put(lease);
     if (targets.length === 0) return [];
     this.#leaseMs = this.#moment.leaseMs ?? (await leases.clockMs());
     const fresh = targets.filter(
