@@ -3,7 +3,8 @@
 // What is easy to get wrong is telling our own moves of RouteVersion and RouteChange from those of old tools, which take
 // no lock of ours. lars_state remembers how both stood when we last wrote; a difference is a foreign mark. RouteVersion's
 // row is locked as well, so nobody moves it between our look and our commit. RouteChange cannot be locked against
-// INSERTs, so at the end the rows that came since our look are counted: more than ours means a mark came in between.
+// INSERTs, so at the end the rows that came since our look are counted: more than ours means a mark came in between, and
+// it is left to the next writer to see.
 // A mark that was seen but not adopted must outlive our commit although we move both tables on: foreign_pending. Every
 // mark that is seen is counted too, in foreign_marks: the whole table is looked at without the lock, and the count tells
 // afterwards, under it, whether a mark came after the look began.
@@ -238,12 +239,14 @@ export class SqlRouteTransaction implements RouteTransaction {
       );
     }
     const at = this.#routeChangeId;
-    const other = `CASE WHEN (SELECT COUNT(*) FROM RouteChange WHERE id > ${at}) <> ${this.#changeRows} THEN 1 ELSE 0 END`;
-    const pending = this.foreignMoved && !this.#settled ? "1" : other;
+    const pending = this.foreignMoved && !this.#settled ? 1 : 0;
+    const rows = `FROM RouteChange WHERE id > ${at}`;
     await session.post(
       `UPDATE lars_state SET revision = ${this.#revision}, route_version = ${routeVersion},` +
-        ` route_change_id = COALESCE((SELECT MAX(id) FROM RouteChange WHERE id > ${at}), ${at}),` +
-        ` foreign_pending = ${pending}, foreign_marks = ${marks + (fresh ? 1 : 0)} + ${other} WHERE id = 1`,
+        // Where others' rows are among ours, the next writer is to see them.
+        ` route_change_id = CASE WHEN (SELECT COUNT(*) ${rows}) = ${this.#changeRows}` +
+        ` THEN COALESCE((SELECT MAX(id) ${rows}), ${at}) ELSE ${at} END,` +
+        ` foreign_pending = ${pending}, foreign_marks = ${marks + (fresh ? 1 : 0)} WHERE id = 1`,
     );
   }
 }
