@@ -68,6 +68,24 @@ export function sameHost(a: Host, b: Host): boolean {
   );
 }
 
+/** Index of the first host of a normalized list whose key is not below `key`. */
+export function hostPosition(hosts: readonly Host[], key: number): number {
+  let low = 0;
+  let high = hosts.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (hostKey(hosts[middle]!) < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** The host of a normalized list that has this key. */
+export function hostOfKey(hosts: readonly Host[], key: number): Host | undefined {
+  const host = hosts[hostPosition(hosts, key)];
+  return host !== undefined && hostKey(host) === key ? host : undefined;
+}
+
 /** Equal hosts in the same order. */
 export function sameHosts(a: readonly Host[], b: readonly Host[]): boolean {
   return a.length === b.length && a.every((host, i) => sameHost(host, b[i]!));

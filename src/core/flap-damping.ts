@@ -7,7 +7,7 @@
 // flapping host is better than to have none. Pure: told of every route that changed, and of the time.
 //
 // Bounded by what flaps: a host is remembered for a minute after it came back last.
-import { type Host, hostKey, sameHosts } from "./assignment.ts";
+import { type Host, hostKey, hostOfKey, sameHosts } from "./assignment.ts";
 import { ModuleMap } from "./module-key.ts";
 import { sameChoice } from "./policy-choice.ts";
 import type { RouteRecord } from "./route-change.ts";
@@ -39,6 +39,9 @@ interface Watched {
   route: RouteRecord;
   /** What is shown of `route`; the same array while nothing of it changes. */
   shown: readonly Host[];
+  /** Of `route`'s hosts. */
+  leased: number;
+  notUp: number;
   leftOut: number;
 }
 
@@ -46,8 +49,14 @@ function isLeasedAndUp(host: Host | undefined): boolean {
   return host?.leased === true && host.state === "up";
 }
 
-function hasLeased(route: RouteRecord): boolean {
-  return route.hosts.some(({ leased }) => leased === true);
+function isNotUp(host: Host | undefined): boolean {
+  return host !== undefined && host.state !== "up";
+}
+
+function count({ hosts }: RouteRecord, matches: (host: Host) => boolean): number {
+  let found = 0;
+  for (const host of hosts) if (matches(host)) found++;
+  return found;
 }
 
 /** The hosts that may be picked. `draining` and `down` leave by not being sent, which old agents understand too. */
@@ -80,20 +89,24 @@ export class FlapDamping {
 
   /**
    * To be told of every change of a route; true when those who watch it must be told too. A change that only concerns
-   * hosts that are left out is none for them.
+   * hosts that are left out is none for them. `touched`: keys of hosts, of which no other changed; a module of a thousand
+   * hosts is then not looked through for one of them.
    */
-  onRoute(route: RouteRecord, nowMs: number): boolean {
+  onRoute(route: RouteRecord, nowMs: number, touched?: Iterable<number>): boolean {
     const { modid, cmdid } = route;
     const watched = this.#watched.get(modid, cmdid);
     if (watched === undefined) {
       // What is there when it is first seen did not come back.
-      if (hasLeased(route)) {
-        this.#watched.set(modid, cmdid, { flaps: new Map(), route, shown: pickable(route), leftOut: 0 });
+      const leased = count(route, (host) => host.leased === true);
+      if (leased > 0) {
+        const notUp = count(route, isNotUp);
+        this.#watched.set(modid, cmdid, { flaps: new Map(), route, shown: pickable(route), leased, notUp, leftOut: 0 });
       }
       return true;
     }
     const { route: before, shown: shownBefore, leftOut: leftOutBefore } = watched;
-    this.#noteReturns(watched, route, nowMs);
+    const isNoted = touched !== undefined && this.#noteTouched(watched, route.hosts, touched, nowMs);
+    if (!isNoted) this.#noteAll(watched, route.hosts, nowMs);
     watched.route = route;
     this.#show(watched, nowMs);
     const spares =
@@ -101,7 +114,7 @@ export class FlapDamping {
       sameHosts(shownBefore, watched.shown) &&
       sameChoice(before.policy, route.policy) &&
       before.vanishedFrom === route.vanishedFrom;
-    if (watched.flaps.size === 0 && !hasLeased(route)) this.#watched.delete(modid, cmdid);
+    if (watched.flaps.size === 0 && watched.leased === 0) this.#watched.delete(modid, cmdid);
     return !spares;
   }
 
@@ -131,27 +144,34 @@ export class FlapDamping {
       }
       this.#show(watched, nowMs);
       if (!sameHosts(shown, watched.shown)) released.push(route);
-      if (flaps.size === 0 && !hasLeased(route)) this.#watched.delete(route.modid, route.cmdid);
+      if (flaps.size === 0 && watched.leased === 0) this.#watched.delete(route.modid, route.cmdid);
     }
     return released;
   }
 
-  /**
-   * Walks both sorted lists side by side: a change of one host of a thousand is found without making anything. What they
-   * have in common at both ends is passed by in a loop that does nothing else, because it is nearly all of them.
-   */
-  #noteReturns({ flaps, route: { hosts: before } }: Watched, { hosts: now }: RouteRecord, nowMs: number): void {
-    const shorter = Math.min(before.length, now.length);
-    let start = 0;
-    while (start < shorter && before[start] === now[start]) start++;
-    let [beforeEnd, nowEnd] = [before.length, now.length];
-    while (beforeEnd > start && nowEnd > start && before[beforeEnd - 1] === now[nowEnd - 1]) {
-      beforeEnd--;
-      nowEnd--;
+  /** What became of the hosts that may have changed, by their keys. False: there were others. */
+  #noteTouched(watched: Watched, now: readonly Host[], touched: Iterable<number>, nowMs: number): boolean {
+    const before = watched.route.hosts;
+    const pairs: [Host | undefined, Host | undefined][] = [];
+    let { length } = before;
+    for (const key of touched) {
+      const was = hostOfKey(before, key);
+      const is = hostOfKey(now, key);
+      if (was === is) continue;
+      pairs.push([was, is]);
+      length += Number(was === undefined) - Number(is === undefined);
     }
-    for (let i = start, j = start; i < beforeEnd || j < nowEnd; ) {
-      const was = i < beforeEnd ? before[i] : undefined;
-      const is = j < nowEnd ? now[j] : undefined;
+    if (length !== now.length) return false;
+    for (const [was, is] of pairs) this.#noteHost(watched, was, is, nowMs);
+    return true;
+  }
+
+  /** Walks both sorted lists side by side: finds what changed when nobody says what. */
+  #noteAll(watched: Watched, now: readonly Host[], nowMs: number): void {
+    const before = watched.route.hosts;
+    for (let i = 0, j = 0; i < before.length || j < now.length; ) {
+      const was = before[i];
+      const is = now[j];
       if (was === is) {
         i++;
         j++;
@@ -160,11 +180,18 @@ export class FlapDamping {
       const order = was === undefined ? 1 : is === undefined ? -1 : hostKey(was) - hostKey(is);
       if (order <= 0) i++;
       if (order >= 0) j++;
-      const wasThere = order <= 0 && isLeasedAndUp(was);
-      const isThere = order >= 0 && isLeasedAndUp(is);
-      if (wasThere && !isThere) this.#left(flaps, hostKey(was!), nowMs);
-      else if (isThere && !wasThere) this.#came(flaps, hostKey(is!), nowMs);
+      this.#noteHost(watched, order <= 0 ? was : undefined, order >= 0 ? is : undefined, nowMs);
     }
+  }
+
+  /** A host as it was and is; undefined: not there. */
+  #noteHost(watched: Watched, was: Host | undefined, is: Host | undefined, nowMs: number): void {
+    watched.leased += Number(is?.leased === true) - Number(was?.leased === true);
+    watched.notUp += Number(isNotUp(is)) - Number(isNotUp(was));
+    const wasThere = isLeasedAndUp(was);
+    const isThere = isLeasedAndUp(is);
+    if (wasThere && !isThere) this.#left(watched.flaps, hostKey(was!), nowMs);
+    else if (isThere && !wasThere) this.#came(watched.flaps, hostKey(is!), nowMs);
   }
 
   #left(flaps: Map<number, Flap>, key: number, nowMs: number): void {
@@ -193,7 +220,7 @@ export class FlapDamping {
   }
 
   #show(watched: Watched, nowMs: number): void {
-    const all = pickable(watched.route);
+    const all = watched.notUp === 0 ? watched.route.hosts : pickable(watched.route);
     const kept =
       watched.flaps.size === 0
         ? all

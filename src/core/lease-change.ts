@@ -6,7 +6,7 @@
 // A host that an operator entered is never touched: the lease is granted and runs, the host stays as it is and stays when
 // the lease ends. A leased host follows what its holders say *anew*: a weight, a zone or a state that a registration says
 // as before leaves what an operator has set since. `down` is the operator's word and outlives all that holders say.
-import { type Host, hostKey } from "./assignment.ts";
+import { type Host, hostKey, hostOfKey, hostPosition } from "./assignment.ts";
 import { endpointKey } from "./endpoint.ts";
 import { type Lease, type LeaseState, type LeaseTable, type LeaseTerms, type Place, placeKey } from "./lease.ts";
 import { formatModuleKey, type ModuleKey, ModuleMap } from "./module-key.ts";
@@ -50,23 +50,8 @@ export interface RouteLookup {
   route(modid: number, cmdid: number): RouteRecord | undefined;
 }
 
-/** Index of the first host whose key is not below `key`. */
-function position(hosts: readonly Host[], key: number): number {
-  let low = 0;
-  let high = hosts.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (hostKey(hosts[middle]!) < key) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
 export function hostAt(route: RouteRecord | undefined, ip: number, port: number): Host | undefined {
-  if (route === undefined) return undefined;
-  const key = endpointKey(ip, port);
-  const host = route.hosts[position(route.hosts, key)];
-  return host !== undefined && hostKey(host) === key ? host : undefined;
+  return route === undefined ? undefined : hostOfKey(route.hosts, endpointKey(ip, port));
 }
 
 /** Edits of single hosts, gathered by module. */
@@ -113,8 +98,8 @@ function applied(
 ): readonly Host[] {
   const gone = new Set(diff.removed.map(hostKey));
   const hosts = gone.size === 0 ? before.slice() : before.filter((host) => !gone.has(hostKey(host)));
-  for (const host of diff.changed) hosts[position(hosts, hostKey(host))] = host;
-  for (const host of diff.added) hosts.splice(position(hosts, hostKey(host)), 0, host);
+  for (const host of diff.changed) hosts[hostPosition(hosts, hostKey(host))] = host;
+  for (const host of diff.added) hosts.splice(hostPosition(hosts, hostKey(host)), 0, host);
   // Not frozen: to freeze the list of a large module costs a hundred times what copying it does.
   return hosts;
 }

@@ -172,7 +172,7 @@ export class ChangeWriter {
     const revision = nextRevision(this.#revision, wallMs);
     await this.#tx.append({ revision, atMs: wallMs, ...author, ...change });
     this.#revision = revision;
-    this.#staged.stage({
+    const delta = {
       revision,
       routes: routes.map(({ modid, cmdid, name, policy, hosts, vanishedFrom }) => ({
         modid,
@@ -184,7 +184,8 @@ export class ChangeWriter {
         ...(vanishedFrom === undefined ? {} : { vanishedFrom }),
       })),
       names: names.map(({ scope, id, name }) => ({ scope, id, name, revision })),
-    });
+    };
+    this.#staged.stage(delta, routes);
     return { ok: true, revision, changed: true };
   }
 }

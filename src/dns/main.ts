@@ -115,8 +115,8 @@ if (following === undefined) {
   );
   shutdown.onShutdown("dismissal of agents", () => clearInterval(timer));
 }
-routes.onChange((changed) => {
-  push.onChange(changed);
+routes.onChange((changed, touched) => {
+  push.onChange(changed, touched);
   watch.notify(changed);
 });
 

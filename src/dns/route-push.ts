@@ -16,7 +16,7 @@ import { WatchIndex } from "../core/watch-index.ts";
 import type { SetTimer } from "../platform/clock.ts";
 import { MAX_FRAME_BYTES, MSG_GET_ROUTE_REQUEST, MSG_UNWATCH_ROUTE_REQUEST } from "../wire/frame.ts";
 import { decodeGetRouteRequest, encodeGetRouteResponse, makeGetRouteRequest } from "../wire/route-codec.ts";
-import type { RouteReplica } from "./route-replica.ts";
+import type { RouteReplica, TouchedHosts } from "./route-replica.ts";
 
 /** What is needed of a TCP connection. */
 export interface AgentConnection {
@@ -191,10 +191,11 @@ export class RoutePush {
   }
 
   /** To be called with every change that reached the replica. */
-  onChange(routes: readonly RouteRecord[]): void {
+  onChange(routes: readonly RouteRecord[], touched?: TouchedHosts): void {
+    const nowMs = this.#options.nowMs();
     for (const route of routes) {
-      if (this.#options.setTimer === undefined || this.#damping.onRoute(route, this.#options.nowMs()))
-        this.#push(route);
+      const keys = touched?.get(route.modid, route.cmdid);
+      if (this.#options.setTimer === undefined || this.#damping.onRoute(route, nowMs, keys)) this.#push(route);
       else this.counts.spared++;
     }
     this.#awaitRelease();

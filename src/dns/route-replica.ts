@@ -2,6 +2,7 @@
 // are served from here, so they cost no query and go on while the database is away. Records are immutable; a change
 // puts a new record in the old one's place, so whoever holds a record holds a consistent route.
 
+import { hostKey } from "../core/assignment.ts";
 import { formatEndpoint } from "../core/endpoint.ts";
 import { compareModuleKeys, formatModuleKey, type ModuleKey, ModuleMap } from "../core/module-key.ts";
 import { NO_CHOICE } from "../core/policies.ts";
@@ -10,6 +11,7 @@ import {
   type NameRecord,
   type NameScope,
   type RouteChange,
+  type RouteEdit,
   type RouteRecord,
   type RouteView,
 } from "../core/route-change.ts";
@@ -23,6 +25,11 @@ export interface ListQuery {
   readonly q?: string | undefined;
   readonly limit: number;
   readonly after?: ModuleKey | undefined;
+}
+
+/** Which hosts of a module a change may have touched, by their keys. */
+export interface TouchedHosts {
+  get(modid: number, cmdid: number): ReadonlySet<number> | undefined;
 }
 
 /** Shared by the replica and by what a write in progress sees (`StagedRoutes`). */
@@ -220,6 +227,7 @@ function firstAfter(sorted: readonly RouteRecord[], key: ModuleKey): number {
 /** The replica plus what a write in progress has done so far; nobody else sees it before the commit. */
 export class StagedRoutes extends Routes {
   readonly #base: RouteReplica;
+  readonly #touched = new ModuleMap<Set<number> | undefined>();
   readonly #routes = new ModuleMap<RouteRecord>();
   readonly #names = new Map<string, NameRecord>();
   #revision: number;
@@ -248,10 +256,24 @@ export class StagedRoutes extends Routes {
     yield* this.#names.values();
   }
 
-  stage(delta: RouteDelta): void {
+  /** `edits`: what made the routes of `delta` of those before; absent: nobody knows. */
+  stage(delta: RouteDelta, edits?: readonly RouteEdit[]): void {
+    for (const { modid, cmdid } of edits === undefined ? delta.routes : []) this.#touched.set(modid, cmdid, undefined);
+    for (const { modid, cmdid, diff } of edits ?? []) {
+      let keys = this.#touched.get(modid, cmdid);
+      if (keys === undefined && this.#touched.has(modid, cmdid)) continue;
+      keys ??= new Set();
+      this.#touched.set(modid, cmdid, keys);
+      for (const part of [diff.added, diff.changed, diff.removed]) for (const host of part) keys.add(hostKey(host));
+    }
     for (const route of delta.routes) this.#routes.set(route.modid, route.cmdid, route);
     for (const name of delta.names) this.#names.set(`${name.scope} ${name.id}`, name);
     this.#revision = Math.max(this.#revision, delta.revision);
+  }
+
+  /** By module, the keys of the hosts that differ from the replica, and maybe others'; undefined: nobody knows. */
+  get touched(): TouchedHosts {
+    return this.#touched;
   }
 
   /** Everything staged, to be applied to the replica once it is committed. */

@@ -33,7 +33,7 @@ import {
   wantedLeases,
 } from "./change-writer.ts";
 import { ForeignLooks } from "./foreign-looks.ts";
-import { type RouteReplica, StagedRoutes } from "./route-replica.ts";
+import { type RouteReplica, StagedRoutes, type TouchedHosts } from "./route-replica.ts";
 
 export interface RouteServiceOptions {
   readonly store: RouteStore;
@@ -50,6 +50,9 @@ export interface RouteServiceOptions {
   readonly maxWaiting?: number;
 }
 
+/** `touched`: no other hosts of these routes changed. */
+export type RoutesListener = (routes: readonly RouteRecord[], touched?: TouchedHosts) => void;
+
 interface Waiting {
   readonly change: Change;
   readonly author: Author;
@@ -64,7 +67,7 @@ const SQL: Author = { who: "sql", requestId: "" };
 export class RouteService {
   readonly replica: RouteReplica;
   readonly #options: RouteServiceOptions;
-  readonly #listeners = new Set<(routes: readonly RouteRecord[]) => void>();
+  readonly #listeners = new Set<RoutesListener>();
   readonly #advanceListeners = new Set<() => void>();
   readonly #leaseListeners = new Set<(outcome: LeaseOutcome) => void>();
   #announced = 0;
@@ -108,7 +111,7 @@ export class RouteService {
   }
 
   /** Called with the routes of every change, own or foreign, after it is in the replica. */
-  onChange(listener: (routes: readonly RouteRecord[]) => void): () => void {
+  onChange(listener: RoutesListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -218,8 +221,8 @@ export class RouteService {
     this.#take(this.replica.apply(delta));
   }
 
-  #take(routes: readonly RouteRecord[]): void {
-    if (routes.length > 0) for (const listener of this.#listeners) listener(routes);
+  #take(routes: readonly RouteRecord[], touched?: TouchedHosts): void {
+    if (routes.length > 0) for (const listener of this.#listeners) listener(routes, touched);
     if (this.replica.revision === this.#announced) return;
     this.#announced = this.replica.revision;
     for (const listener of this.#advanceListeners) listener();
@@ -321,7 +324,7 @@ export class RouteService {
     this.#noteAdopted(adopted);
     this.counts.transactions++;
     this.counts.commits += results.filter((result) => result.ok && result.changed).length;
-    this.#take(this.replica.apply(staged.delta()));
+    this.#take(this.replica.apply(staged.delta()), staged.touched);
     if (leases.put.length + leases.removed.length > 0) for (const listener of this.#leaseListeners) listener(leases);
     return results;
   }

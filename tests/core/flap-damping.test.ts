@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { type Host, makeHost } from "../../src/core/assignment.ts";
+import fc from "fast-check";
+import { diffHosts, type Host, hostKey, makeHost, normalizeHosts, sameHost } from "../../src/core/assignment.ts";
 import { FlapDamping } from "../../src/core/flap-damping.ts";
 import { NO_CHOICE } from "../../src/core/policies.ts";
 import type { RouteRecord } from "../../src/core/route-change.ts";
@@ -131,4 +132,47 @@ test("a route that is not the last one told of is shown as it is", () => {
   const old = { ...rig.route!, hosts: [makeHost(7, 80)] };
   expect(rig.damping.shown(old).map(({ ip }) => ip)).toEqual([7]);
   expect([rig.damping.isPartial(old), rig.damping.isPartial(rig.route!)]).toEqual([false, true]);
+});
+
+test("told which hosts may have changed, it says as when it has to look for them, over 300 random histories", () => {
+  const states = ["up", "draining", "down"] as const;
+  const host = fc.record({
+    ip: fc.integer({ min: 1, max: 6 }),
+    leased: fc.boolean(),
+    state: fc.constantFrom(...states),
+  });
+  const list = fc.uniqueArray(host, { selector: ({ ip }) => ip, maxLength: 6 });
+  const step = fc.record({ list, ms: fc.integer({ min: 0, max: 9_000 }), extra: fc.integer({ min: 1, max: 6 }) });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+      const [told, looking] = [new FlapDamping(), new FlapDamping()];
+      let before: readonly Host[] = [];
+      let nowMs = 0;
+      for (const [i, { list, ms, extra }] of steps.entries()) {
+        nowMs += ms;
+        const made = list.map(({ ip, leased, state }) => makeHost(ip, 80, { state, ...(leased ? { leased } : {}) }));
+        const kept = made.map((host) => before.find((old) => sameHost(old, host)) ?? host);
+        const hosts = normalizeHosts(kept);
+        const { added, changed, removed } = diffHosts(before, hosts);
+        const touched = new Set([makeHost(extra, 80), ...added, ...changed, ...removed].map(hostKey));
+        const route: RouteRecord = { modid: 1, cmdid: 1, revision: i + 1, name: "", policy: NO_CHOICE, hosts };
+        expect(told.onRoute(route, nowMs, touched)).toBe(looking.onRoute(route, nowMs));
+        expect(told.shown(route)).toEqual(looking.shown(route));
+        expect([told.leftOut, told.remembered]).toEqual([looking.leftOut, looking.remembered]);
+        before = hosts;
+      }
+    }),
+    { numRuns: 300, seed: 3 },
+  );
+});
+
+test("a host that came without being named is seen all the same", () => {
+  const damping = new FlapDamping();
+  const at = (revision: number, ...ips: number[]): RouteRecord => {
+    const hosts = ips.map((ip) => makeHost(ip, 80, { leased: true }));
+    return { modid: 1, cmdid: 1, revision, name: "", policy: NO_CHOICE, hosts };
+  };
+  damping.onRoute(at(1, 1, 2), 0);
+  damping.onRoute(at(2, 1), 1, []);
+  expect(damping.remembered).toBe(1);
 });

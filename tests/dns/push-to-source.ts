@@ -36,7 +36,7 @@ export class PushToSource {
         defer: (work) => this.#deferred.push(work),
         nowMs,
       });
-      service.onChange((routes) => push.onChange(routes));
+      service.onChange((routes, touched) => push.onChange(routes, touched));
       return push;
     });
   }
