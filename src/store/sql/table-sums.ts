@@ -1,6 +1,6 @@
 // Whether two tables say the same, told by sums instead of rows. Old tools' writes leave no sign, so RouteData is looked
 // through again and again, and nearly always nothing is found. To join a million rows with ours takes seconds; to add them
-// up takes a seventh. Rows are added up by block (modules with neighbouring numbers), on either side; where the sums
+// up takes a tenth. Rows are added up by block (modules with neighbouring numbers), on either side; where the sums
 // differ, and only there, the rows are looked at.
 //
 // Our side is written by nobody but us and only with a revision, so its sums are remembered, and only those of blocks in
@@ -10,13 +10,16 @@
 // A row's mark is 32 bits of its columns, multiplied by odd numbers drawn for this process: what two writes made look the
 // same to one process by chance (one in four thousand million) does not to the next.
 import type { NameScope } from "../../core/route-change.ts";
+import { chunks } from "./insert-rows.ts";
 import type { SqlSession } from "./sql-database.ts";
 
 /** 64 modids by 1,024 cmdids: a block is a range of the key of both tables. */
 const MODID_BITS = 6;
 const CMDID_BITS = 10;
-/** More blocks than this are not named one by one. */
+/** More blocks than this are not named in one statement. */
 const MAX_BLOCKS = 64;
+/** When more blocks of ours than this have changed, all are added up: that is a third of a million hosts. */
+const MAX_RENEWED = 512;
 /** Our sums are made anew after so many looks. */
 const MAX_REMEMBERED_LOOKS = 60;
 
@@ -39,6 +42,7 @@ export function blockCondition(blocks: readonly Block[], prefix = ""): string {
   return `(${blocks.map(([m, c]) => `(${range("modid", m, MODID_BITS)} AND ${range("cmdid", c, CMDID_BITS)})`).join(" OR ")})`;
 }
 
+type SummedTable = "RouteData" | "lars_host";
 type SumRow = [modid: number, cmdid: number, rows: number, sum: unknown];
 
 const BLOCK = `modid >> ${MODID_BITS}, cmdid >> ${CMDID_BITS}`;
@@ -58,28 +62,56 @@ async function changedSince(session: SqlSession, remembered: Remembered, revisio
     [remembered.revision],
     true,
   );
-  return blocks.length > MAX_BLOCKS ? "all" : blocks;
+  return blocks.length > MAX_RENEWED ? "all" : blocks;
+}
+
+/** The sums of all blocks in one. Beyond 2^53 at two million rows. */
+function totalOf(sums: Iterable<string>): string {
+  let rows = 0;
+  let total = 0n;
+  for (const text of sums) {
+    const [count, sum] = text.split(" ");
+    rows += Number(count);
+    total += BigInt(sum!);
+  }
+  return `${rows} ${total}`;
 }
 
 /** One for each store: it remembers. Needs `^` on whole numbers and CRC32, which MySQL-protocol servers have. */
 export class TableSums {
   readonly #factors = Array.from({ length: 5 }, () => 2 * Math.floor(Math.random() * 0x3fff_ffff) + 1);
   #remembered: Remembered | undefined;
+  /** The last look found blocks that differ. */
+  #differed = false;
 
   /** The session must be a snapshot. `revision`: the last one committed in it. */
   async differing(session: SqlSession, revision: number): Promise<DifferingParts> {
-    const theirs = await this.#sums(session, "RouteData", "");
-    const ours = new Map(await this.#refreshed(session, revision));
+    const blocks = await this.#differingBlocks(session, await this.#refreshed(session, revision));
+    const names: NameScope[] = [];
+    for (const scope of ["modid", "cmdid"] as const) if (await this.#namesDiffer(session, scope)) names.push(scope);
+    return { blocks: blocks.length > MAX_BLOCKS ? "all" : blocks, names };
+  }
+
+  async #differingBlocks(session: SqlSession, sums: ReadonlyMap<string, string>): Promise<readonly Block[]> {
+    // One sum costs half of what one for each block does, and nearly always is enough. Not so where old rows differ for
+    // good (duplicates, rows that mean no host).
+    if (!this.#differed && (await this.#total(session)) === totalOf(sums.values())) return [];
+    const ours = new Map(sums);
     const blocks: Block[] = [];
-    for (const [modid, cmdid, rows, sum] of theirs) {
+    for (const [modid, cmdid, rows, sum] of await this.#sums(session, "RouteData", "")) {
       const key = keyOf(modid, cmdid);
       if (ours.get(key) !== `${rows} ${sum}`) blocks.push([modid, cmdid]);
       ours.delete(key);
     }
     for (const key of ours.keys()) blocks.push(key.split(" ").map(Number) as unknown as Block);
-    const names: NameScope[] = [];
-    for (const scope of ["modid", "cmdid"] as const) if (await this.#namesDiffer(session, scope)) names.push(scope);
-    return { blocks: blocks.length > MAX_BLOCKS ? "all" : blocks, names };
+    this.#differed = blocks.length > 0;
+    return blocks;
+  }
+
+  async #total(session: SqlSession): Promise<string> {
+    const rows = await session.rows<[number, unknown]>(`SELECT ${this.#sum("RouteData")} FROM RouteData`, [], true);
+    const [count, sum] = rows[0]!;
+    return `${count} ${sum ?? 0}`;
   }
 
   /** Our side's, as they are in this snapshot. */
@@ -88,8 +120,9 @@ export class TableSums {
     const changed = remembered === undefined ? "all" : await changedSince(session, remembered, revision);
     const sums = changed === "all" ? new Map<string, string>() : new Map(remembered!.sums);
     if (changed !== "all") for (const [modid, cmdid] of changed) sums.delete(keyOf(modid, cmdid));
-    if (changed === "all" || changed.length > 0) {
-      const where = changed === "all" ? "" : ` WHERE ${blockCondition(changed)}`;
+    const parts =
+      changed === "all" ? [""] : [...chunks(changed, MAX_BLOCKS)].map((part) => ` WHERE ${blockCondition(part)}`);
+    for (const where of parts) {
       for (const [modid, cmdid, rows, sum] of await this.#sums(session, "lars_host", where)) {
         sums.set(keyOf(modid, cmdid), `${rows} ${sum}`);
       }
@@ -99,14 +132,14 @@ export class TableSums {
     return sums;
   }
 
-  #sums(session: SqlSession, table: "RouteData" | "lars_host", where: string): Promise<SumRow[]> {
+  #sums(session: SqlSession, table: SummedTable, where: string): Promise<SumRow[]> {
+    return session.rows<SumRow>(`SELECT ${BLOCK}, ${this.#sum(table)} FROM ${table}${where} GROUP BY 1, 2`, [], true);
+  }
+
+  #sum(table: SummedTable): string {
     const [ip, port] = table === "RouteData" ? ["serverip", "serverport"] : ["ip", "port"];
     const mixed = ["modid", "cmdid", ip, port, "weight"].map((column, i) => `(${column} * ${this.#factors[i]})`);
-    return session.rows<SumRow>(
-      `SELECT ${BLOCK}, COUNT(*), CAST(SUM(CRC32(CONCAT(${mixed.join(" ^ ")}, state, zone))) AS CHAR) FROM ${table}${where} GROUP BY 1, 2`,
-      [],
-      true,
-    );
+    return `COUNT(*), CAST(SUM(CRC32(CONCAT(${mixed.join(" ^ ")}, state, zone))) AS CHAR)`;
   }
 
   async #namesDiffer(session: SqlSession, scope: NameScope): Promise<boolean> {
