@@ -52,7 +52,7 @@ export class StatusReporter {
   #pingedAtMs = Number.NEGATIVE_INFINITY;
   /** When the server was last known to be there: connected, or a pong. */
   #heardAtMs = Number.NEGATIVE_INFINITY;
-  readonly counts = { frames: 0, results: 0, flushes: 0, silences: 0 };
+  readonly counts = { frames: 0, results: 0, flushes: 0, pings: 0, silences: 0 };
 
   constructor(options: StatusReporterOptions) {
     this.#options = options;
@@ -103,7 +103,7 @@ export class StatusReporter {
     }
     if (nowMs - this.#pingedAtMs < PING_INTERVAL_MS) return;
     this.#pingedAtMs = nowMs;
-    this.#client?.send(PING.slice());
+    if (this.#client?.send(PING.slice()) ?? false) this.counts.pings++;
   }
 
   /** Whether any host's totals are not what was sent last. */

@@ -76,7 +76,7 @@ export class StatusFrames<C extends ReportConnection> {
   /** With the time since. */
   readonly #paused = new Map<C, number>();
   #pausedMs = 0;
-  readonly counts = { frames: 0, unknownFrames: 0, malformed: 0, badResults: 0, pauses: 0 };
+  readonly counts = { frames: 0, pings: 0, unknownFrames: 0, malformed: 0, badResults: 0, pauses: 0 };
 
   /** `nowMs`: monotonic. */
   constructor(intake: Intake, nowMs: () => number) {
@@ -98,6 +98,7 @@ export class StatusFrames<C extends ReportConnection> {
 
   onFrame(connection: C, msgid: number, body: Uint8Array): void {
     if (msgid === MSG_PING) {
+      this.counts.pings++;
       connection.send(PONG);
       return;
     }

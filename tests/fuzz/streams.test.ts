@@ -98,7 +98,7 @@ interface Target {
   /** Sample names of those counters. */
   readonly counters: Readonly<Record<string, string>>;
   /** How the real agent counts the frames that it sends here, and which counters they add to. */
-  readonly ofAgent: { readonly sample: string; readonly countedAs: readonly string[] };
+  readonly ofAgent: readonly { readonly sample: string; readonly countedAs: readonly string[] }[];
 }
 
 async function run(random: FuzzRandom, { bytes, broken }: Script, port: number): Promise<RawConnection> {
@@ -114,12 +114,12 @@ async function run(random: FuzzRandom, { bytes, broken }: Script, port: number):
 
 /** Samples of all counters, without what the real agent sent meanwhile. */
 async function readCounters({ process: server, counters, ofAgent }: Target): Promise<Record<string, number>> {
-  const agentsOwn = (await lars.agent[0]!.metrics()).get(ofAgent.sample)!;
+  const agent = await lars.agent[0]!.metrics();
   const samples = await server.metrics();
   return Object.fromEntries(
     Object.entries(counters).map(([name, sample]) => {
-      const value = samples.get(sample)!;
-      return [name, ofAgent.countedAs.includes(name) ? value - agentsOwn : value];
+      const own = ofAgent.filter(({ countedAs }) => countedAs.includes(name));
+      return [name, own.reduce((value, { sample: sent }) => value - agent.get(sent)!, samples.get(sample)!)];
     }),
   );
 }
@@ -194,10 +194,7 @@ test(
         malformed: 'lars_dns_push_events_total{event="malformed"}',
         unknownFrames: 'lars_dns_push_events_total{event="unknownFrames"}',
       },
-      ofAgent: {
-        sample: 'lars_agent_route_source_events_total{event="asked"}',
-        countedAs: ["framesIn", "requests"],
-      },
+      ofAgent: [{ sample: 'lars_agent_route_source_events_total{event="asked"}', countedAs: ["framesIn", "requests"] }],
     });
   },
   60_000 + COUNT,
@@ -210,6 +207,7 @@ test(
       process: lars.report[0]!,
       validFrame: (random) => status(random, random.int(1, 50), random.int(0, 1) === 0 ? 0 : random.int(1, 20)),
       countedAs: (msgid, body) => {
+        if (msgid === 65) return "pings";
         if (msgid !== 3) return "unknownFrames";
         return decodeReportStatusRequest(body, 0, body.length, makeReportStatusRequest()) ? "frames" : "malformed";
       },
@@ -219,11 +217,12 @@ test(
         frames: 'lars_report_frame_events_total{event="frames"}',
         malformed: 'lars_report_frame_events_total{event="malformed"}',
         unknownFrames: 'lars_report_frame_events_total{event="unknownFrames"}',
+        pings: 'lars_report_frame_events_total{event="pings"}',
       },
-      ofAgent: {
-        sample: 'lars_agent_status_reporter_events_total{event="frames"}',
-        countedAs: ["framesIn", "frames"],
-      },
+      ofAgent: [
+        { sample: 'lars_agent_status_reporter_events_total{event="frames"}', countedAs: ["framesIn", "frames"] },
+        { sample: 'lars_agent_status_reporter_events_total{event="pings"}', countedAs: ["framesIn", "pings"] },
+      ],
     });
   },
   60_000 + COUNT,
