@@ -101,7 +101,6 @@ static void watch(agent *agents, int epoll, struct epoll_event *events) {
   int round = 0;
   for (;;) {
     int count = epoll_wait(epoll, events, 1024, 100);
-    uint64_t now = now_ns();
     for (int i = 0; i < count; i++) {
       agent *a = events[i].data.ptr;
       if (a == NULL) {
@@ -116,7 +115,7 @@ static void watch(agent *agents, int epoll, struct epoll_event *events) {
         record(latency, now_ns() - marked);
       }
     }
-    if (marked == 0 || (heard < expected && now - marked < PATIENCE_NS)) continue;
+    if (marked == 0 || (heard < expected && now_ns() - marked < PATIENCE_NS)) continue;
     printf("{\"heard\":%ld,\"expected\":%ld,", heard, expected);
     print_latency(latency);
     printf("}\n");
