@@ -20,6 +20,11 @@ import type { LeaseTime } from "./lease-time.ts";
 
 /** How late a renewal may be written, and so how long the database may be silent before heartbeats are refused. */
 export const WRITE_LATE_MS = 2_000;
+/**
+ * How long a heartbeat that must be written first may wait for that. Its lease is near its end: whoever sent it has to hear
+ * soon that this instance cannot write, or there is no time left to ask another.
+ */
+const WAIT_LATE_MS = 500;
 /** A lease is written at most so often, unless somebody waits for it. */
 const WRITE_EVERY_MS = 1_000;
 /** Renewals are dated this exactly. */
@@ -150,7 +155,7 @@ export class LeaseRenewals {
     this.#owed.set(id, known);
     if (this.#blockedMs(nowMs) >= WRITE_LATE_MS) return this.#late();
     if (this.#mayWait(known)) return { outcome: "renewed", ttlMs };
-    if (this.#waiting.size >= MAX_WAITING) return this.#late();
+    if (this.#waiting.size >= MAX_WAITING || this.#blockedMs(nowMs) >= WAIT_LATE_MS) return this.#late();
     const written = new Promise<Written>((resolve) => {
       const others = this.#waiting.get(id);
       if (others === undefined) this.#waiting.set(id, [resolve]);
@@ -162,7 +167,7 @@ export class LeaseRenewals {
   }
 
   #late(): HeartbeatAnswer {
-    return { outcome: "late", why: "renewals were not written for 2 s: the database does not answer this instance" };
+    return { outcome: "late", why: "renewals cannot be written now: the database does not answer this instance" };
   }
 
   /** For how long nothing could be written. */
@@ -174,7 +179,7 @@ export class LeaseRenewals {
   /** To be called a few times a second: writes what is due, forgets who is not heard of, refuses who waited too long. */
   tick(): Promise<void> {
     const nowMs = this.#options.clock.nowMs();
-    if (this.#blockedMs(nowMs) >= WRITE_LATE_MS) this.#settle([...this.#waiting.keys()], "late");
+    if (this.#blockedMs(nowMs) >= WAIT_LATE_MS) this.#settle([...this.#waiting.keys()], "late");
     if (nowMs - this.#forgotAtMs >= FORGET_AFTER_MS) {
       this.#forgotAtMs = nowMs;
       for (const [id, { heardAtMs, ttlMs }] of this.#known) {

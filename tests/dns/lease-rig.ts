@@ -21,6 +21,7 @@ export class LeaseInstance {
   readonly #world: LeaseWorld;
   #cut = false;
   #dead = false;
+  #hanging = false;
 
   constructor(world: LeaseWorld, name: string, max: number, writesAtOnce = false) {
     this.#world = world;
@@ -34,7 +35,7 @@ export class LeaseInstance {
           const value: unknown = Reflect.get(object, property);
           if (typeof value !== "function") return value;
           return (...parameters: unknown[]) => {
-            if (this.#dead) return new Promise(() => {});
+            if (this.#dead || this.#hanging) return new Promise(() => {});
             if (this.#cut) return Promise.reject(world.unreachable());
             return Reflect.apply(value as (...p: unknown[]) => unknown, object, parameters);
           };
@@ -74,6 +75,10 @@ export class LeaseInstance {
   /** SIGKILL: nothing more happens, nothing is written. */
   kill(): void {
     this.#dead = true;
+  }
+  /** The database takes what this instance says and never answers. */
+  hang(): void {
+    this.#hanging = true;
   }
   /** The link to the database. */
   cut(isCut = true): void {

@@ -246,6 +246,20 @@ describe("heartbeats", () => {
     expect(await one.beaten("far")).toBe("renewed");
   });
 
+  test("a heartbeat near its lease's end hears within 0.5 s that a hanging write keeps it, in time to ask another instance", async () => {
+    const world = new LeaseWorld();
+    const [one, two] = [await world.start("one"), await world.start("other")];
+    await one.register("a", 1, { ttlMs: 4_000 });
+    await world.pass(3_000);
+    one.hang();
+    const askedAtMs = world.clock.nowMs();
+    expect(await one.beaten("a")).toBe("late");
+    expect(world.clock.nowMs() - askedAtMs).toBeLessThanOrEqual(750);
+    expect(await two.beaten("a")).toBe("renewed");
+    await world.pass(3_500);
+    expect(await two.hosts()).toHaveLength(1);
+  });
+
   test("while the database is away: who is not known gets StoreUnavailable, who waits is refused at once", async () => {
     const { world, one } = await started();
     await one.register("near", 3, { ttlMs: 1_500 });
