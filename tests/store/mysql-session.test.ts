@@ -1,0 +1,87 @@
+// What goes in which packet, against a node that writes down what it is told.
+import { afterEach, expect, test } from "bun:test";
+import { MysqlDatabase } from "../../src/store/mysql/mysql-database.ts";
+import type { SqlSession } from "../../src/store/sql/sql-database.ts";
+import { FakeNode } from "../support/fake-mysql-node.ts";
+
+const cleanUps: (() => Promise<void>)[] = [];
+
+afterEach(async () => {
+  for (const work of cleanUps.splice(0).reverse()) await work();
+});
+
+async function rig(): Promise<{ node: FakeNode; database: MysqlDatabase }> {
+  const node = await FakeNode.start();
+  cleanUps.push(() => node.down());
+  node.facts = { wsrep_on: "OFF", read_only: "OFF" };
+  const hosts = [{ host: "127.0.0.1", port: node.port }];
+  const database = new MysqlDatabase(
+    { dialect: "mysql", user: "u", password: "p", database: "d", hosts },
+    { connections: 1, connectTimeoutMs: 1_000, queryTimeoutMs: 1_000, scanTimeoutMs: 1_000 },
+  );
+  cleanUps.push(() => database.close());
+  return { node, database };
+}
+
+const writes = async (session: SqlSession) => {
+  await session.post("INSERT a");
+  await session.post("INSERT b");
+};
+
+test("what is posted goes before what is waited for, and with the COMMIT at the latest", async () => {
+  const { node, database } = await rig();
+  await database.transaction(async (session) => {
+    await writes(session);
+    expect(node.statements).toEqual([]);
+    await session.run("UPDATE c");
+    expect(node.statements).toEqual(["START TRANSACTION", "INSERT a", "INSERT b", "UPDATE c"]);
+    await session.post("INSERT d");
+  });
+  expect(node.statements.slice(4)).toEqual(["INSERT d", "COMMIT"]);
+});
+
+test("outside of a transaction it goes when the work ends", async () => {
+  const { node, database } = await rig();
+  await database.read(writes);
+  expect(node.statements).toEqual(["INSERT a", "INSERT b"]);
+});
+
+test("nothing comes after a posted statement that fails: no COMMIT, and its error is the transaction's", async () => {
+  const { node, database } = await rig();
+  node.refuses = { code: 1062, message: "Duplicate entry", once: "INSERT a" };
+  const failed: unknown = await database.transaction(writes).catch((error: unknown) => error);
+  expect((failed as Error).message).toContain("Duplicate entry");
+  expect(node.statements).toEqual(["START TRANSACTION", "INSERT a", "ROLLBACK"]);
+});
+
+test("work that throws sends nothing of what it posted, then or later", async () => {
+  const { node, database } = await rig();
+  const failed = await database
+    .transaction(async (session) => {
+      await writes(session);
+      throw new RangeError("a bug");
+    })
+    .catch((error: unknown) => error);
+  expect(failed).toBeInstanceOf(RangeError);
+  await database.transaction((session) => session.run("UPDATE c"));
+  expect(node.statements).toEqual(["ROLLBACK", "START TRANSACTION", "UPDATE c", "COMMIT"]);
+});
+
+test("a megabyte of posted text does not wait for more", async () => {
+  const { node, database } = await rig();
+  await database.transaction(async (session) => {
+    await session.post(`INSERT ${"x".repeat(1_000_000)}`);
+    expect(node.statements).toHaveLength(2);
+  });
+  expect(node.statements).toHaveLength(3);
+});
+
+test("a statement's own text has no semicolon, or it could be two; what is bound may have any", async () => {
+  const { node, database } = await rig();
+  const twice = (session: SqlSession) => session.run("UPDATE a; DROP TABLE b");
+  await expect(database.transaction(twice)).rejects.toThrow("without a semicolon");
+  expect(node.statements).toEqual(["ROLLBACK"]);
+  // The fake splits at every semicolon; the quotes around them say that a server would not.
+  await database.transaction((session) => session.post("UPDATE a SET b = ?", ["';DROP TABLE b;\\"]));
+  expect(node.statements.slice(1).join(";")).toBe("START TRANSACTION;UPDATE a SET b = '\\';DROP TABLE b;\\\\';COMMIT");
+});
