@@ -372,7 +372,8 @@ function planRouteChange(
         `route ${formatModuleKey(change)} has host ${formatEndpoint(change.host)} already; PATCH changes it`,
       );
     }
-    return planOne(view, change, normalizeHosts([...hosts, change.host]));
+    const at = hosts.findIndex((candidate) => hostKey(candidate) > hostKey(change.host));
+    return planOne(view, change, at < 0 ? [...hosts, change.host] : hosts.toSpliced(at, 0, change.host));
   }
   const isRemoval = change.action === "remove-route";
   // One whose hosts all vanished can still be removed by somebody who means it.
@@ -384,15 +385,15 @@ function planRouteChange(
   if (host === undefined) {
     return refuse("not-found", `route ${formatModuleKey(change)} has no host ${formatEndpoint(change.endpoint)}`);
   }
-  const others = route.hosts.filter((candidate) => candidate !== host);
-  if (change.action === "remove-host") return planOne(view, change, normalizeHosts(others));
+  const at = route.hosts.indexOf(host);
+  if (change.action === "remove-host") return planOne(view, change, route.hosts.toSpliced(at, 1));
   const changed: Host = {
     ...host,
     weight: change.weight ?? host.weight,
     zone: change.zone ?? host.zone,
     state: change.state ?? host.state,
   };
-  return planOne(view, change, normalizeHosts([...others, changed]));
+  return planOne(view, change, route.hosts.with(at, changed));
 }
 
 /**

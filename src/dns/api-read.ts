@@ -10,13 +10,19 @@ import { idParam, intParam, moduleParam } from "../platform/http-schemas.ts";
 import { type ApiContext, parseDuration, parseTags, unavailable } from "./api-context.ts";
 import { policyJson } from "./api-policy.ts";
 import { agentsOut, exportOut, hostJson, moduleParams, namesOut, routeListOut, routeOut } from "./api-schemas.ts";
+import type { RouteReplica } from "./route-replica.ts";
 import type { Waiter } from "./route-watch.ts";
+import type { ListPage, ListQuery } from "./sorted-routes.ts";
 
 /** Longer waits than this are cut; connections of middleboxes seldom live longer. */
 const MAX_WAIT_MS = 60_000;
 const MAX_WATCHED_MODULES = 1000;
 /** A comment line this often keeps a quiet stream open. */
 const STREAM_PING_MS = 5000;
+
+/** Routes and hosts that are looked at, or written, before others are served: some milliseconds. */
+const STRETCH = 20_000;
+const EXPORT_STRETCH = 5_000;
 
 const minRevision = intParam(0, Number.MAX_SAFE_INTEGER).optional();
 
@@ -124,7 +130,7 @@ export function addReads(api: ApiContext): void {
   app.openapi(listRoute, async (c) => {
     const { minRevision, limit = 100, ...query } = c.req.valid("query");
     await api.awaitRoutes(minRevision);
-    const { routes, more } = replica.list({ ...query, limit });
+    const { routes, more } = await listInStretches(replica, { ...query, limit });
     const last = routes.at(-1);
     return c.json(
       {
@@ -174,21 +180,11 @@ export function addReads(api: ApiContext): void {
         .map(({ id, name }) => ({ id, name }))
         .sort((a, b) => a.id - b.id);
     const { routes } = replica.list({ limit: Number.MAX_SAFE_INTEGER });
-    return c.json(
-      {
-        format: "lars-routes" as const,
-        revision: replica.revision,
-        names: { modids: named("modid"), cmdids: named("cmdid") },
-        routes: routes.map(({ modid, cmdid, name, policy, hosts }) => ({
-          modid,
-          cmdid,
-          ...(name === "" ? {} : { name }),
-          ...policyJson(policy),
-          hosts: hosts.map(hostJson),
-        })),
-      },
-      200,
-    );
+    const { revision } = replica;
+    const names = { modids: named("modid"), cmdids: named("cmdid") };
+    const text = exportText({ format: "lars-routes", revision, names }, routes);
+    // What the document says a typed answer is; this one is the same as text.
+    return c.body(text, 200, { "content-type": "application/json" }) as never;
   });
 
   app.openapi(namesRoute, async (c) => {
@@ -237,6 +233,43 @@ async function waitForChange(
     const outcome = await watch.next(key, Math.min(leftMs, maxAgeMs ?? leftMs), signal);
     if (outcome === "full") throw unavailable("too many callers wait for changes already; try again later or poll");
     if (maxAgeMs !== undefined) await routes.freshen(maxAgeMs);
+  }
+}
+
+/**
+ * The document as a stream, made in stretches as its reader takes them: all of a million hosts at once would be a hundred
+ * megabytes, and seconds in which nobody else is served. Records are immutable, so it is of one moment all the same.
+ */
+function exportText(head: object, routes: readonly RouteRecord[]): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  let at = 0;
+  return new ReadableStream({
+    start: (controller) => controller.enqueue(encoder.encode(`${JSON.stringify(head).slice(0, -1)},"routes":[`)),
+    pull(controller) {
+      const texts: string[] = [];
+      for (let left = EXPORT_STRETCH; left > 0 && at < routes.length; at++) {
+        const { modid, cmdid, name, policy, hosts } = routes[at]!;
+        left -= 1 + hosts.length;
+        const named = name === "" ? {} : { name };
+        texts.push(JSON.stringify({ modid, cmdid, ...named, ...policyJson(policy), hosts: hosts.map(hostJson) }));
+      }
+      const isLast = at === routes.length;
+      controller.enqueue(encoder.encode(`${texts.join(",")}${isLast ? "]}" : ","}`));
+      if (isLast) controller.close();
+    },
+  });
+}
+
+/** As `replica.list`, but others are served meanwhile. */
+async function listInStretches(replica: RouteReplica, query: ListQuery): Promise<ListPage> {
+  const found: RouteRecord[] = [];
+  let { after } = query;
+  for (;;) {
+    const page = replica.list({ ...query, after, limit: query.limit - found.length, effort: STRETCH });
+    found.push(...page.routes);
+    if (page.stoppedAt === undefined) return { routes: found, more: page.more };
+    after = page.stoppedAt;
+    await new Promise((resolve) => setTimeout(resolve, 0));
   }
 }
 

@@ -3,8 +3,7 @@
 // puts a new record in the old one's place, so whoever holds a record holds a consistent route.
 
 import { hostKey } from "../core/assignment.ts";
-import { formatEndpoint } from "../core/endpoint.ts";
-import { compareModuleKeys, formatModuleKey, type ModuleKey, ModuleMap } from "../core/module-key.ts";
+import { ModuleMap } from "../core/module-key.ts";
 import { NO_CHOICE } from "../core/policies.ts";
 import {
   exists,
@@ -18,14 +17,7 @@ import {
 import { nameMark, replaceMark, routeMark } from "../core/route-digest.ts";
 import type { RouteDelta } from "../store/route-store.ts";
 import { RecentChanges } from "./recent-changes.ts";
-
-export interface ListQuery {
-  readonly modid?: number | undefined;
-  /** Part of a name, of "modid.cmdid" or of a host's "ip:port". */
-  readonly q?: string | undefined;
-  readonly limit: number;
-  readonly after?: ModuleKey | undefined;
-}
+import { type ListPage, type ListQuery, SortedRoutes } from "./sorted-routes.ts";
 
 /** Which hosts of a module a change may have touched, by their keys. */
 export interface TouchedHosts {
@@ -47,7 +39,8 @@ abstract class Routes implements RouteView {
   displayName(modid: number, cmdid: number): string {
     const own = this.route(modid, cmdid)?.name;
     if (own !== undefined && own !== "") return own;
-    return [this.name("modid", modid), this.name("cmdid", cmdid)].filter((name) => name !== "").join(" / ");
+    const names = [this.name("modid", modid), this.name("cmdid", cmdid)];
+    return names[0] === "" ? names[1]! : names[1] === "" ? names[0]! : names.join(" / ");
   }
 
   /**
@@ -69,7 +62,10 @@ export class RouteReplica extends Routes {
   #revision = 0;
   readonly #routes = new ModuleMap<RouteRecord>();
   readonly #names = { modid: new Map<number, NameRecord>(), cmdid: new Map<number, NameRecord>() };
-  #sorted: RouteRecord[] | undefined;
+  readonly #sorted = new SortedRoutes(
+    () => this.#routes.values(),
+    (modid, cmdid) => this.displayName(modid, cmdid),
+  );
   readonly #recent = new RecentChanges();
   #existing = 0;
   #hosts = 0;
@@ -127,7 +123,7 @@ export class RouteReplica extends Routes {
       if (exists(held) !== exists(route)) {
         this.#existing += exists(route) ? 1 : -1;
       }
-      this.#sorted = undefined;
+      this.#sorted.replace(route);
       this.#recent.add(route);
       this.#digest = replaceMark(this.#digest, markOf(held), markOf(route));
       this.#hosts += route.hosts.length - (held?.hosts.length ?? 0);
@@ -181,28 +177,9 @@ export class RouteReplica extends Routes {
     };
   }
 
-  /** Existing routes in (modid, cmdid) order. `more`: the list goes on after the last one. */
-  list(query: ListQuery): { readonly routes: readonly RouteRecord[]; readonly more: boolean } {
-    this.#sorted ??= [...this.#routes.values()].filter(exists).sort(compareModuleKeys);
-    const sorted = this.#sorted;
-    const found: RouteRecord[] = [];
-    const needle = query.q?.toLowerCase();
-    for (let i = query.after === undefined ? 0 : firstAfter(sorted, query.after); i < sorted.length; i++) {
-      const route = sorted[i]!;
-      if (query.modid !== undefined && route.modid !== query.modid) continue;
-      if (needle !== undefined && needle !== "" && !this.#matches(route, needle)) continue;
-      if (found.length === query.limit) return { routes: found, more: true };
-      found.push(route);
-    }
-    return { routes: found, more: false };
-  }
-
-  #matches(route: RouteRecord, needle: string): boolean {
-    return (
-      formatModuleKey(route).includes(needle) ||
-      this.displayName(route.modid, route.cmdid).toLowerCase().includes(needle) ||
-      route.hosts.some((host) => formatEndpoint(host).includes(needle))
-    );
+  /** Existing routes in (modid, cmdid) order. */
+  list(query: ListQuery): ListPage {
+    return this.#sorted.list(query);
   }
 }
 
@@ -211,17 +188,6 @@ function markOf(record: RouteRecord | NameRecord | undefined): number {
   return "scope" in record
     ? nameMark(record.scope, record.id, record.revision)
     : routeMark(record.modid, record.cmdid, record.revision);
-}
-
-function firstAfter(sorted: readonly RouteRecord[], key: ModuleKey): number {
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (compareModuleKeys(sorted[middle]!, key) <= 0) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 /** The replica plus what a write in progress has done so far; nobody else sees it before the commit. */
