@@ -30,7 +30,7 @@ export interface SceneOptions {
 }
 
 /** Short, so that a lease which is not renewed for as long as a fault lasts would end; a dns that is cut off says so after 2 s. */
-export const LEASES = { count: 60, ttlSeconds: 6, modules: 3 };
+export const LEASES = { count: 60, ttlSeconds: 4, modules: 3 };
 
 export const MODULES: readonly string[] = Array.from(
   { length: 12 },
