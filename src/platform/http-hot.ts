@@ -76,17 +76,19 @@ function known(call: HotCall, series: RequestSeries): Known {
   };
 }
 
-/** The parameters of a path under the pattern's prefix; undefined: it is not of this pattern. */
-function paramsOf(path: string, { prefix, rest }: Known): readonly string[] | undefined {
-  const segments = path.slice(prefix.length).split("/");
-  if (segments.length !== rest.length) return undefined;
+/** The parameters of the path at `start` of `url`, under the pattern's prefix; undefined: it is not of this pattern. */
+function paramsOf(url: string, start: number, { prefix, rest }: Known): readonly string[] | undefined {
   const params: string[] = [];
+  let from = start + prefix.length;
   for (let i = 0; i < rest.length; i++) {
-    const [literal, segment] = [rest[i], segments[i]!];
-    if (literal !== undefined) {
-      if (literal !== segment) return undefined;
-    } else if (segment === "") return undefined;
-    else params.push(segment);
+    const slash = url.indexOf("/", from);
+    const isLast = i === rest.length - 1;
+    if (slash < 0 !== isLast) return undefined;
+    const segment = url.slice(from, isLast ? url.length : slash);
+    const literal = rest[i];
+    if (literal === undefined ? segment === "" : segment !== literal) return undefined;
+    if (literal === undefined) params.push(segment);
+    from = slash + 1;
   }
   return params;
 }
@@ -113,7 +115,7 @@ export class HotCalls {
       if (start < 0 || !url.startsWith(candidate.prefix, start)) continue;
       // A query is the general way's to read, and so is an escape.
       if (url.includes("?", start) || url.includes("%", start) || log.enabled("debug")) break;
-      const params = paramsOf(url.slice(start), candidate);
+      const params = paramsOf(url, start, candidate);
       if (params === undefined) continue;
       const startedMs = clock.nowMs();
       const call: HotRequest = { request, bindings, params, requestId: requestIdOf(request.headers) };

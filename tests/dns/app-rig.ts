@@ -30,7 +30,8 @@ export interface AppRigOptions {
 export class AppRig {
   readonly store: MemoryRouteStore;
   readonly tokens = new MemoryTokenStore();
-  readonly log = new RecordingLog();
+  /** Without debug lines, or every call would go the general way. */
+  readonly log = new RecordingLog([], {}, false);
   readonly watch: RouteWatch;
   readonly routes: RouteService;
   readonly leases: LeaseService;

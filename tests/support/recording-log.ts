@@ -10,10 +10,13 @@ export interface LogLine {
 export class RecordingLog implements Log {
   readonly lines: LogLine[];
   readonly #fields: LogFields;
+  readonly #debugs: boolean;
 
-  constructor(lines: LogLine[] = [], fields: LogFields = {}) {
+  /** `debugs` false: whoever asks whether debug lines are wanted hears no, as in production. */
+  constructor(lines: LogLine[] = [], fields: LogFields = {}, debugs = true) {
     this.lines = lines;
     this.#fields = fields;
+    this.#debugs = debugs;
   }
 
   debug(message: string, fields?: LogFields): void {
@@ -29,10 +32,10 @@ export class RecordingLog implements Log {
     this.#add("error", message, fields);
   }
   with(fields: LogFields): RecordingLog {
-    return new RecordingLog(this.lines, { ...this.#fields, ...fields });
+    return new RecordingLog(this.lines, { ...this.#fields, ...fields }, this.#debugs);
   }
-  enabled(): boolean {
-    return true;
+  enabled(level: LogLevel): boolean {
+    return this.#debugs || level !== "debug";
   }
 
   /** "level message", in order. */
