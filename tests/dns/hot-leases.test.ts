@@ -18,6 +18,8 @@ async function world(): Promise<AppRig> {
   await rig.routes.poll();
   await rig.leases.look();
   await rig.done("PUT", "/v1/registrations/there", SVC);
+  // Tokens are known from here on; before, every call with one would go the general way.
+  await rig.access.authorize({ authorization: `Bearer ${REGISTRAR}`, address: undefined }, "register");
   return rig;
 }
 
