@@ -6,7 +6,7 @@ import type { Lease } from "../../src/core/lease.ts";
 import { NO_CHOICE } from "../../src/core/policies.ts";
 import { nextRevision, planChange, type RouteChange } from "../../src/core/route-change.ts";
 import type { Database } from "../../src/store/database.ts";
-import type { LeaseStore } from "../../src/store/lease-store.ts";
+import type { LeaseStore, WantedLeases } from "../../src/store/lease-store.ts";
 import type { RouteStore } from "../../src/store/route-store.ts";
 import {
   adopt,
@@ -67,6 +67,27 @@ export function leaseStoreContract(name: string, make: MakeDatabase, timeout = 2
       expect(found.byId).toEqual([all[1]!]);
       expect(found.at.map(({ id }) => id).sort()).toEqual(["B/1", "b'\\\"%_?"]);
       expect(await leases.find([])).toEqual([]);
+    });
+
+    test("what was read with the lock is what would be read later, whatever part of the questions was foreseen", async () => {
+      const { database, routes } = await fresh();
+      const ids = ["a", "b", "c", "nobody"];
+      const places = [1, 2, 3, 4].map((n) => lease("", n));
+      await write(routes, [lease("a", 1), lease("b", 2), lease("c", 2)]);
+      await database.sql(oldInsert(1, -1, host(3), host(3), host(4)));
+      const asked = (wanted?: WantedLeases) =>
+        routes.write(async ({ leases: tx }) => {
+          const [byId, at] = [await tx!.byId(ids), await tx!.at(places)];
+          const foreign = await tx!.foreignAt(places);
+          const idsOf = (found: readonly Lease[]) => found.map(({ id }) => id).sort();
+          return [idsOf(byId), idsOf(at), foreign.map(({ port, ip }) => `${ip}:${port}`).sort()];
+        }, wanted);
+      const plain = await asked();
+      expect(plain.map(({ length }) => length)).toEqual([3, 3, 2]);
+      for (const known of [0, 1, 2, 3, 4]) {
+        const some = { ids: ids.slice(0, known), places: places.slice(0, known), fresh: places.slice(4 - known) };
+        expect(await asked(some)).toEqual(plain);
+      }
     });
 
     test("writing replaces what an id held and removes what ended", async () => {
