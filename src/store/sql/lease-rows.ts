@@ -1,6 +1,6 @@
 // The rows of lars_registration: read and written many at a time, because leases come in crowds (everything restarts at
 // once) and each statement is a round trip under the writers' lock.
-import type { Lease, LeaseState, Place } from "../../core/lease.ts";
+import { type Lease, type LeaseState, type Place, placeKey } from "../../core/lease.ts";
 import { chunks, postRows } from "./insert-rows.ts";
 import { endpointCondition, MAX_TERMS } from "./module-condition.ts";
 import type { SqlDialect, SqlRow, SqlSession, SqlStatement } from "./sql-database.ts";
@@ -86,10 +86,10 @@ export async function leasesAt(session: SqlSession, places: readonly Place[]): P
   return leasesOf(await readAll(session, queriesAt(places)));
 }
 
-/** Of `places`, those with a row in RouteData. */
+/** Of `places`, those with a row in RouteData; as often as there are rows, since DISTINCT makes a table for itself. */
 export function queriesForeignAt(places: readonly Place[]): SqlStatement[] {
   return Array.from(chunks(places, MAX_TERMS), (part) => ({
-    sql: `SELECT DISTINCT modid, cmdid, serverip, serverport FROM RouteData WHERE ${endpointCondition(part, "serverip", "serverport")}`,
+    sql: `SELECT modid, cmdid, serverip, serverport FROM RouteData WHERE ${endpointCondition(part, "serverip", "serverport")}`,
   }));
 }
 
@@ -103,7 +103,8 @@ export function placesOf(rows: readonly SqlRow[]): Place[] {
 }
 
 export async function foreignRowsAt(session: SqlSession, places: readonly Place[]): Promise<Place[]> {
-  return placesOf(await readAll(session, queriesForeignAt(places)));
+  const found = placesOf(await readAll(session, queriesForeignAt(places)));
+  return [...new Map(found.map((place) => [placeKey(place), place])).values()];
 }
 
 export async function writeLeases(
