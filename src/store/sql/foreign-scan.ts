@@ -29,7 +29,14 @@ import { chunks } from "./insert-rows.ts";
 import { MAX_TERMS, moduleCondition } from "./module-condition.ts";
 import { MANY_MODULES, readHosts } from "./route-rows.ts";
 import type { SqlSession } from "./sql-database.ts";
-import { type Blocks, blockCondition, type DifferingParts, EVERYTHING, NAME_TABLES } from "./table-sums.ts";
+import {
+  type Blocks,
+  blockCondition,
+  type DifferingParts,
+  differingModules,
+  EVERYTHING,
+  NAME_TABLES,
+} from "./table-sums.ts";
 
 const PAGE = 20_000;
 const UTF8 = new TextEncoder();
@@ -188,13 +195,18 @@ export async function findForeign(session: SqlSession, parts: DifferingParts = E
   return { routes, names, badRows };
 }
 
-/** Of these modules and names. */
+/** Of these modules and names. `bySums`: the database can add rows up, so that those of equal modules need not be read. */
 export async function findForeignOf(
   session: SqlSession,
   modules: readonly ModuleKey[],
   names: readonly NameKey[],
+  bySums: boolean,
 ): Promise<Foreign> {
-  const [routes, badRows] = await differingRoutes(session, modules);
+  const differing: ModuleKey[] = bySums && modules.length <= MANY_MODULES ? [] : [...modules];
+  if (differing.length < modules.length) {
+    for (const part of chunks(modules, MAX_TERMS)) differing.push(...(await differingModules(session, part)));
+  }
+  const [routes, badRows] = await differingRoutes(session, differing);
   const found: NameContent[] = [];
   for (const scope of SCOPES) {
     const ids = names.filter((name) => name.scope === scope).map(({ id }) => id);

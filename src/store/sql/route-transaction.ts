@@ -131,7 +131,9 @@ export class SqlRouteTransaction implements RouteTransaction {
 
   async findForeign(modules?: readonly ModuleKey[], names: readonly NameKey[] = []): Promise<Foreign> {
     await this.#flush();
-    return modules === undefined ? findForeign(this.#session) : findForeignOf(this.#session, modules, names);
+    return modules === undefined
+      ? findForeign(this.#session)
+      : findForeignOf(this.#session, modules, names, this.#dialect.hasRowSums);
   }
 
   async namedByOthers(): Promise<readonly ModuleKey[]> {

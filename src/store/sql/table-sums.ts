@@ -9,8 +9,10 @@
 //
 // A row's mark is 32 bits of its columns, multiplied by odd numbers drawn for this process: what two writes made look the
 // same to one process by chance (one in four thousand million) does not to the next.
+import { type ModuleKey, ModuleMap } from "../../core/module-key.ts";
 import type { NameScope } from "../../core/route-change.ts";
 import { chunks } from "./insert-rows.ts";
+import { moduleCondition } from "./module-condition.ts";
 import type { SqlSession } from "./sql-database.ts";
 
 /** 64 modids by 1,024 cmdids: a block is a range of the key of both tables. */
@@ -40,6 +42,15 @@ export function blockCondition(blocks: readonly Block[], prefix = ""): string {
   const range = (column: string, block: number, bits: number) =>
     `${prefix}${column} BETWEEN ${block * 2 ** bits} AND ${(block + 1) * 2 ** bits - 1}`;
   return `(${blocks.map(([m, c]) => `(${range("modid", m, MODID_BITS)} AND ${range("cmdid", c, CMDID_BITS)})`).join(" OR ")})`;
+}
+
+const FACTORS = Array.from({ length: 5 }, () => 2 * Math.floor(Math.random() * 0x3fff_ffff) + 1);
+
+/** How many rows, and the sum of their marks. */
+function sumOf(table: SummedTable): string {
+  const [ip, port] = table === "RouteData" ? ["serverip", "serverport"] : ["ip", "port"];
+  const mixed = ["modid", "cmdid", ip, port, "weight"].map((column, i) => `(${column} * ${FACTORS[i]})`);
+  return `COUNT(*), CAST(SUM(CRC32(CONCAT(${mixed.join(" ^ ")}, state, zone))) AS CHAR)`;
 }
 
 type SummedTable = "RouteData" | "lars_host";
@@ -77,9 +88,24 @@ function totalOf(sums: Iterable<string>): string {
   return `${rows} ${total}`;
 }
 
+/** Those of `modules` (at most 300, at least one) whose rows may differ. Their rows stay where they are. */
+export async function differingModules(session: SqlSession, modules: readonly ModuleKey[]): Promise<ModuleKey[]> {
+  const where = `WHERE ${moduleCondition(modules)} GROUP BY modid, cmdid`;
+  const sums = await session.rowsOfAll(
+    (["RouteData", "lars_host"] as const).map((table) => ({
+      sql: `SELECT modid, cmdid, ${sumOf(table)} FROM ${table} ${where}`,
+    })),
+  );
+  const [theirs, ours] = sums.map((rows) => {
+    const byModule = new ModuleMap<string>();
+    for (const [modid, cmdid, count, sum] of rows as SumRow[]) byModule.set(modid | 0, cmdid | 0, `${count} ${sum}`);
+    return byModule;
+  });
+  return modules.filter(({ modid, cmdid }) => theirs!.get(modid, cmdid) !== ours!.get(modid, cmdid));
+}
+
 /** One for each store: it remembers. Needs `^` on whole numbers and CRC32, which MySQL-protocol servers have. */
 export class TableSums {
-  readonly #factors = Array.from({ length: 5 }, () => 2 * Math.floor(Math.random() * 0x3fff_ffff) + 1);
   #remembered: Remembered | undefined;
   /** The last look found blocks that differ. */
   #differed = false;
@@ -109,7 +135,7 @@ export class TableSums {
   }
 
   async #total(session: SqlSession): Promise<string> {
-    const rows = await session.rows<[number, unknown]>(`SELECT ${this.#sum("RouteData")} FROM RouteData`, [], true);
+    const rows = await session.rows<[number, unknown]>(`SELECT ${sumOf("RouteData")} FROM RouteData`, [], true);
     const [count, sum] = rows[0]!;
     return `${count} ${sum ?? 0}`;
   }
@@ -133,19 +159,12 @@ export class TableSums {
   }
 
   #sums(session: SqlSession, table: SummedTable, where: string): Promise<SumRow[]> {
-    return session.rows<SumRow>(`SELECT ${BLOCK}, ${this.#sum(table)} FROM ${table}${where} GROUP BY 1, 2`, [], true);
-  }
-
-  #sum(table: SummedTable): string {
-    const [ip, port] = table === "RouteData" ? ["serverip", "serverport"] : ["ip", "port"];
-    const mixed = ["modid", "cmdid", ip, port, "weight"].map((column, i) => `(${column} * ${this.#factors[i]})`);
-    return `COUNT(*), CAST(SUM(CRC32(CONCAT(${mixed.join(" ^ ")}, state, zone))) AS CHAR)`;
+    return session.rows<SumRow>(`SELECT ${BLOCK}, ${sumOf(table)} FROM ${table}${where} GROUP BY 1, 2`, [], true);
   }
 
   async #namesDiffer(session: SqlSession, scope: NameScope): Promise<boolean> {
-    const [factor] = this.#factors;
     const sum = (id: string, name: string) =>
-      `SELECT COUNT(*), CAST(SUM(CRC32(CONCAT(${id} * ${factor}, ' ', CONVERT(RTRIM(${name}) USING utf8mb4)))) AS CHAR)`;
+      `SELECT COUNT(*), CAST(SUM(CRC32(CONCAT(${id} * ${FACTORS[0]}, ' ', CONVERT(RTRIM(${name}) USING utf8mb4)))) AS CHAR)`;
     const theirs = await session.rows(
       `${sum(scope, "content")} FROM ${NAME_TABLES[scope]} WHERE content <> ''`,
       [],
