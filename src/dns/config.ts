@@ -67,7 +67,9 @@ export const dnsConfig = defineConfig("dns", {
         default: 10,
         unit: "s",
         reload: true,
-        cost: "such changes reach agents later; lowering it costs a scan of the whole table by one instance each time",
+        cost:
+          "such changes reach agents later; lowering it costs a scan of the whole table by one instance each time (0.3 s of " +
+          "the database for a million hosts), for which a fifth of the time is taken at most",
       }),
       max_vanish_share: key(z.number().min(0).max(1), {
         doc:

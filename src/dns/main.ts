@@ -166,6 +166,13 @@ const http = await startOrExit("dns", () =>
 shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
 
 exposeEvents(metrics, "route_events_total", "Polls, transactions, commits and adoptions", routes.counts);
+exposeEvents(
+  metrics,
+  "look_events_total",
+  "Comparisons of the whole table with what old tools may have done",
+  routes.looks.counts,
+);
+metrics.gaugeFrom("look_seconds", "How long this instance's last comparison took", () => routes.looks.tookMs / 1000);
 exposeEvents(metrics, "push_events_total", "Frames from and to agents", push.counts);
 metrics.gaugeFrom("routes", "Modules that exist", () => replica.size);
 metrics.gaugeFrom("hosts", "Hosts of all modules", () => replica.hostCount);

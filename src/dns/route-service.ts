@@ -91,6 +91,11 @@ export class RouteService {
     });
   }
 
+  /** Comparisons of the whole table that this instance made. */
+  get looks(): Pick<ForeignLooks, "counts" | "tookMs"> {
+    return this.#looks;
+  }
+
   /** The routes were loaded once; reads are served from then on, whatever the database does. */
   get loaded(): boolean {
     return this.#loaded;
