@@ -90,7 +90,7 @@ export class ForeignLooks {
     try {
       if (!(await store.claimLook(head.lookedAtMs, clock.wallMs()))) return;
       this.#beganMs = clock.nowMs();
-      const look = await store.look();
+      const look = await store.look(head.foreignMoved);
       this.#tookMs = clock.nowMs() - this.#beganMs;
       this.counts.looks++;
       await take(look);

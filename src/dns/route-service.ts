@@ -292,7 +292,7 @@ export class RouteService {
       return await this.#transact(batch, undefined);
     } catch (error) {
       if (!(error instanceof LookFirst)) throw error;
-      return await this.#transact(batch, await store.look());
+      return await this.#transact(batch, await store.look(true));
     }
   }
 

@@ -176,8 +176,9 @@ export interface RouteStore {
   /**
    * Foreign changes of the whole table, from a snapshot and without the lock: on a large table a comparison takes
    * seconds, and writers need not wait for it. What it finds is to be looked at again under the lock.
+   * `likely`: there is a sign that something will be found, so it need not be made sure first that there is anything.
    */
-  look(): Promise<Look>;
+  look(likely?: boolean): Promise<Look>;
   /**
    * To be asked before a look: true for one of all instances that saw the same `lookedAtMs` in their head. The look
    * counts as begun at `nowMs`, of the caller's wall clock, and for all marks noticed so far.

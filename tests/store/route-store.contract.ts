@@ -699,6 +699,7 @@ export function routeStoreContract(name: string, make: MakeDatabase, timeout = 2
               // By sums that were remembered or by comparing all: the same is found.
               const byModule = ({ routes }: Foreign) => [...routes].sort((a, b) => a.modid - b.modid);
               const looked = byModule((await routes.look()).foreign);
+              expect(looked).toEqual(byModule((await routes.look(true)).foreign));
               expect(looked).toEqual(byModule(await other.routes.write((tx) => tx.findForeign())));
               const now = (await routes.head()).revision;
               expect(now).toBeGreaterThanOrEqual(revision);

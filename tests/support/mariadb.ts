@@ -153,6 +153,8 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
         `--pid-file=${join(home, "pid")}`,
         "--skip-name-resolve",
         "--skip-log-bin",
+        // A server that starts removes what others have of theirs in a folder they share.
+        `--tmpdir=${home}`,
         "--innodb-log-file-size=16M",
         "--innodb-buffer-pool-size=64M",
         `--innodb-flush-log-at-trx-commit=${options.flushLogAtCommit ?? 1}`,

@@ -51,7 +51,7 @@ export class SqlRouteStore implements RouteStore {
     return result;
   }
 
-  look(): Promise<Look> {
+  look(likely = false): Promise<Look> {
     const { hasRowSums } = this.#database.dialect;
     return this.#database.snapshot(async (session) => {
       const rows = await session.rows<[number, number, string | null, number | null]>(
@@ -59,7 +59,7 @@ export class SqlRouteStore implements RouteStore {
           " (SELECT MAX(c.id) FROM RouteChange c) FROM lars_state s WHERE s.id = 1",
       );
       const [revision, marks, routeVersion, routeChangeId] = rows[0] ?? [0, 0, null, null];
-      const parts = hasRowSums ? await this.#sums.differing(session, revision) : EVERYTHING;
+      const parts = hasRowSums ? await this.#sums.differing(session, revision, likely) : EVERYTHING;
       return {
         foreign: await findForeign(session, parts),
         mark: { marks, routeVersion: routeVersion ?? "0", routeChangeId: routeChangeId ?? 0 },

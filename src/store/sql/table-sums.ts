@@ -110,18 +110,22 @@ export class TableSums {
   /** The last look found blocks that differ. */
   #differed = false;
 
-  /** The session must be a snapshot. `revision`: the last one committed in it. */
-  async differing(session: SqlSession, revision: number): Promise<DifferingParts> {
-    const blocks = await this.#differingBlocks(session, await this.#refreshed(session, revision));
+  /** The session must be a snapshot. `revision`: the last one committed in it. `likely`: something will differ. */
+  async differing(session: SqlSession, revision: number, likely: boolean): Promise<DifferingParts> {
+    const blocks = await this.#differingBlocks(session, await this.#refreshed(session, revision), likely);
     const names: NameScope[] = [];
     for (const scope of ["modid", "cmdid"] as const) if (await this.#namesDiffer(session, scope)) names.push(scope);
     return { blocks: blocks.length > MAX_BLOCKS ? "all" : blocks, names };
   }
 
-  async #differingBlocks(session: SqlSession, sums: ReadonlyMap<string, string>): Promise<readonly Block[]> {
+  async #differingBlocks(
+    session: SqlSession,
+    sums: ReadonlyMap<string, string>,
+    likely: boolean,
+  ): Promise<readonly Block[]> {
     // One sum costs half of what one for each block does, and nearly always is enough. Not so where old rows differ for
     // good (duplicates, rows that mean no host).
-    if (!this.#differed && (await this.#total(session)) === totalOf(sums.values())) return [];
+    if (!likely && !this.#differed && (await this.#total(session)) === totalOf(sums.values())) return [];
     const ours = new Map(sums);
     const blocks: Block[] = [];
     for (const [modid, cmdid, rows, sum] of await this.#sums(session, "RouteData", "")) {
