@@ -7,14 +7,14 @@ function turnsUntilAsleep(sleeper: Sleeper): number {
   throw new Error("it never slept");
 }
 
-test("a thread that nobody posted to sleeps after the event loop's first turns, and then at once", () => {
+test("a thread that nobody posted to sleeps after the event loop's first turn, and then at once", () => {
   const sleeper = new Sleeper(makeDoorbellState());
-  expect(turnsUntilAsleep(sleeper)).toBe(2);
+  expect(turnsUntilAsleep(sleeper)).toBe(1);
   sleeper.awake();
   expect(turnsUntilAsleep(sleeper)).toBe(0);
 });
 
-test("a post to a thread that is awake rings nobody, and the event loop gets 2 turns before the thread sleeps", () => {
+test("a post to a thread that is awake rings nobody, and the event loop gets a turn before the thread sleeps", () => {
   const state = makeDoorbellState();
   const sleeper = new Sleeper(state);
   turnsUntilAsleep(sleeper);
@@ -23,7 +23,7 @@ test("a post to a thread that is awake rings nobody, and the event loop gets 2 t
   announce(state, () => rings++);
   announce(state, () => rings++);
   expect(rings).toBe(0);
-  expect(turnsUntilAsleep(sleeper)).toBe(2);
+  expect(turnsUntilAsleep(sleeper)).toBe(1);
 });
 
 test("a post to a thread that sleeps rings, and goes on to until it is awake", () => {
@@ -37,7 +37,7 @@ test("a post to a thread that sleeps rings, and goes on to until it is awake", (
   sleeper.awake();
   announce(state, () => rings++);
   expect(rings).toBe(2);
-  expect(turnsUntilAsleep(sleeper)).toBe(2);
+  expect(turnsUntilAsleep(sleeper)).toBe(1);
 });
 
 test("a post that comes between the last look and the wait is rung for: saying it sleeps comes first", () => {
