@@ -15,12 +15,20 @@ export const agentMemory: Bench = {
     const lars = await startSystem(context);
     await importModules(lars, MODULES, 10);
     const agent = lars.agent[0]!;
-    const load = (modules: number, milliseconds: number) =>
-      runNative("udp-load", { port: agent.ports.udp, shards: 3, threads: 3, window: 8, milliseconds, modules });
+    const load = (modules: number, milliseconds: number, rate = 0) =>
+      runNative("udp-load", {
+        port: agent.ports.udp,
+        shards: 3,
+        threads: 3,
+        window: 8,
+        milliseconds,
+        modules,
+        rate,
+      });
     context.say("asking for every module once");
     await eventually(
       async () => {
-        await load(MODULES, 1000);
+        await load(MODULES, 1500, MODULES);
         const known = sumMetric(await agent.metrics(), "lars_agent_known_routes");
         if (known < MODULES) throw new Error(`${known} of ${MODULES} modules are known`);
       },

@@ -2,10 +2,12 @@
 // goes on. O(1) per call, no allocation, and what is too old is forgotten in steps of a sixth of the window.
 
 const BUCKETS = 6;
+/** Of a window that has counted nothing: an agent knows many more hosts than are called. */
+const NONE = new Float64Array(0);
 
 export class CallWindow {
-  readonly #succ = new Float64Array(BUCKETS);
-  readonly #err = new Float64Array(BUCKETS);
+  /** Successes of each bucket, then failures. */
+  #counts = NONE;
   #bucketMs: number;
   /** Number of the newest bucket since time zero; the array is a ring over it. */
   #newest = 0;
@@ -24,13 +26,14 @@ export class CallWindow {
 
   #advanceTo(bucket: number): void {
     if (bucket <= this.#newest) return;
-    const steps = Math.min(bucket - this.#newest, BUCKETS);
+    const counts = this.#counts;
+    const steps = counts === NONE ? 0 : Math.min(bucket - this.#newest, BUCKETS);
     for (let i = 1; i <= steps; i++) {
       const at = (this.#newest + i) % BUCKETS;
-      this.succ -= this.#succ[at]!;
-      this.err -= this.#err[at]!;
-      this.#succ[at] = 0;
-      this.#err[at] = 0;
+      this.succ -= counts[at]!;
+      this.err -= counts[at + BUCKETS]!;
+      counts[at] = 0;
+      counts[at + BUCKETS] = 0;
     }
     // A pause longer than the window cleared the whole ring, wherever it now begins.
     this.#newest = bucket;
@@ -48,12 +51,13 @@ export class CallWindow {
   }
 
   #count(succeeded: boolean): void {
+    if (this.#counts === NONE) this.#counts = new Float64Array(2 * BUCKETS);
     const at = this.#newest % BUCKETS;
     if (succeeded) {
-      this.#succ[at]! += 1;
+      this.#counts[at]! += 1;
       this.succ += 1;
     } else {
-      this.#err[at]! += 1;
+      this.#counts[at + BUCKETS]! += 1;
       this.err += 1;
     }
   }
@@ -63,17 +67,14 @@ export class CallWindow {
     this.advance(nowMs);
     // As far as this one, whatever the clock says now: a bucket of the one must be the same seconds as that of the other.
     other.#advanceTo(this.#newest);
-    for (let i = 0; i < BUCKETS; i++) {
-      this.#succ[i]! -= other.#succ[i]!;
-      this.#err[i]! -= other.#err[i]!;
-    }
+    // What was counted there was counted here too: where that is nothing, there is nothing to take out.
+    for (let i = 0; i < other.#counts.length; i++) this.#counts[i]! -= other.#counts[i]!;
     this.succ -= other.succ;
     this.err -= other.err;
   }
 
   clear(): void {
-    this.#succ.fill(0);
-    this.#err.fill(0);
+    this.#counts.fill(0);
     this.succ = 0;
     this.err = 0;
   }

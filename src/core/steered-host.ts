@@ -8,6 +8,8 @@ import type { BalancedHost, Random } from "./balancer.ts";
 import { CallWindow } from "./call-window.ts";
 
 const INITIAL_LEASES = 8;
+/** Of a host that was never picked: an agent knows many more hosts than are called. */
+const NONE = new Float64Array(0);
 /** More in flight at one host are not told apart: it is full by any measure. */
 export const MAX_LEASES = 65_536;
 
@@ -74,7 +76,7 @@ export class SteeredHost implements BalancedHost {
 
   /** When a report last came. */
   reportedAtMs = Number.NEGATIVE_INFINITY;
-  #leases = new Float64Array(INITIAL_LEASES);
+  #leases = NONE;
   #head = 0;
   inFlight = 0;
 
@@ -174,7 +176,7 @@ export class SteeredHost implements BalancedHost {
 
   #grow(): void {
     const old = this.#leases;
-    const grown = new Float64Array(old.length * 2);
+    const grown = new Float64Array(Math.max(INITIAL_LEASES, old.length * 2));
     for (let i = 0; i < this.inFlight; i++) grown[i] = old[(this.#head + i) & (old.length - 1)]!;
     this.#leases = grown;
     this.#head = 0;
