@@ -16,10 +16,6 @@ const HOST = 0;
 export class PickAnswers {
   #numbers: number[] = [];
 
-  get empty(): boolean {
-    return this.#numbers.length === 0;
-  }
-
   add(id: number, picked: PickResult): void {
     if ("port" in picked) this.#numbers.push(id, HOST, picked.ip, picked.port);
     else this.#numbers.push(id, OUTCOMES.indexOf(picked.kind as (typeof OUTCOMES)[number]), 0, 0);

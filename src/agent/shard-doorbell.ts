@@ -6,8 +6,10 @@
 // not counted off against what was heard: a message to a port that was closed is never heard, and a thread that waited
 // for it would never sleep again. Instead the event loop gets a few turns after every post.
 
+/** 0: awake; 1: asleep; RUNG: asleep, and the bell has gone. */
 const ASLEEP = 0;
 const POSTED = 1;
+const RUNG = 2;
 /** Of the event loop after a post was seen. One is enough: none of 6,000 messages to a thread that slept was missed. */
 const TURNS = 1;
 
@@ -20,7 +22,8 @@ export function makeDoorbellState(): DoorbellState {
 /** To be called after every message posted to the thread. `ring` ends its wait. */
 export function announce(state: DoorbellState, ring: () => void): void {
   Atomics.add(state, POSTED, 1);
-  if (Atomics.load(state, ASLEEP) === 1) ring();
+  // Once a sleep: between the ring and the waking others may post.
+  if (Atomics.compareExchange(state, ASLEEP, 1, RUNG) === 1) ring();
 }
 
 /** The thread's side. */

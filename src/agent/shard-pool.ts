@@ -48,8 +48,9 @@ interface Slot {
   readonly counters: ShardCounters;
   readonly statistics: StatisticsReader;
   readonly pending: Map<number, Pending>;
-  /** Picks to be sent when this turn of the event loop is over (pick-batch.ts). */
+  /** Picks to be sent when this turn of the event loop is over and the batch before was taken up (pick-batch.ts). */
   readonly picks: number[];
+  picksUnderWay: boolean;
   ready: boolean;
   port: number;
   receiveBufferBytes: number;
@@ -98,6 +99,7 @@ export class ShardPool {
           statistics: new StatisticsReader(),
           pending: new Map(),
           picks: [],
+          picksUnderWay: false,
           ready: false,
           port: 0,
           receiveBufferBytes: 0,
@@ -198,6 +200,8 @@ export class ShardPool {
       for (let at = 0; at < message.length; at += PICK_ANSWER_NUMBERS) {
         this.#resolve(slot, message[at]!, readPickAnswer(message, at));
       }
+      slot.picksUnderWay = false;
+      this.#sendPicksTo(slot);
       return;
     }
     switch (message.type) {
@@ -254,6 +258,7 @@ export class ShardPool {
     }
     slot.pending.clear();
     slot.picks.length = 0;
+    slot.picksUnderWay = false;
     slot.stopped?.();
     if (this.#stopping) return;
     const ranMs = performance.now() - slot.startedAtMs;
@@ -289,10 +294,16 @@ export class ShardPool {
   #sendPicks(): void {
     this.#picksScheduled = false;
     for (const slot of this.#slots) {
-      if (slot.picks.length === 0) continue;
-      this.#post(slot, Int32Array.from(slot.picks));
-      slot.picks.length = 0;
+      this.#sendPicksTo(slot);
     }
+  }
+
+  /** One batch at a time: while a shard is at one, the next grows, so the busier it is the fewer messages it gets. */
+  #sendPicksTo(slot: Slot): void {
+    if (slot.picks.length === 0 || slot.picksUnderWay) return;
+    slot.picksUnderWay = true;
+    this.#post(slot, Int32Array.from(slot.picks));
+    slot.picks.length = 0;
   }
 
   #sweep(): void {

@@ -238,7 +238,8 @@ class ShardWorker {
     for (let at = 0; at < batch.length; at += PICK_REQUEST_NUMBERS) {
       this.#pick(batch[at]!, batch[at + 1]!, batch[at + 2]!, batch[at + 3]! >>> 0, nowMs);
     }
-    this.#sendPicked();
+    // Also when all of them wait: the next batch is sent when this one was taken up.
+    post(this.#picked.take());
   }
 
   #pick(id: number, modid: number, cmdid: number, keyHash: number, nowMs: number): void {
@@ -248,14 +249,10 @@ class ShardWorker {
       this.#counters.values[pickCounter(picked)]! += 1;
       this.#picked.add(id, picked);
       // One that waited comes outside of its batch.
-      if (!mayWait) this.#sendPicked();
+      if (!mayWait) post(this.#picked.take());
       return true;
     };
     this.#answerOrWait(modid, cmdid, answer, nowMs);
-  }
-
-  #sendPicked(): void {
-    if (!this.#picked.empty) post(this.#picked.take());
   }
 
   #resolve(id: number, modid: number, cmdid: number, limit: number, nowMs: number): void {
