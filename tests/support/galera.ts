@@ -81,6 +81,7 @@ export class GaleraNode {
   readonly port: number;
   readonly #home: string;
   readonly #config: string;
+  #retired = false;
   #child: Bun.Subprocess | undefined;
 
   constructor(
@@ -177,7 +178,7 @@ wsrep-provider-options=gmcast.listen_addr=tcp://${group(index)};ist.recv_addr=12
 
   /** Starts it and waits until it serves. `bootstrap`: as the first of a new group. */
   async start(bootstrap = false): Promise<void> {
-    if (this.#child !== undefined) return;
+    if (this.#child !== undefined || this.#retired) return;
     for (let attempt = 1; ; attempt++) {
       const position = await this.#recover();
       if (bootstrap) this.#allowBootstrap();
@@ -194,7 +195,7 @@ wsrep-provider-options=gmcast.listen_addr=tcp://${group(index)};ist.recv_addr=12
         await this.kill();
         throw new Error(`node ${this.index} did not come up:\n${this.log.slice(-3000)}`, { cause: error });
       }
-      if (child.exitCode === null && child.signalCode === null) return;
+      if (this.#retired || (child.exitCode === null && child.signalCode === null)) return;
       if (attempt >= START_ATTEMPTS) {
         throw new Error(`node ${this.index} ended ${attempt} times as it started:\n${this.log.slice(-3000)}`);
       }
@@ -214,6 +215,12 @@ wsrep-provider-options=gmcast.listen_addr=tcp://${group(index)};ist.recv_addr=12
   /** SIGKILL, and waits. */
   kill(): Promise<void> {
     return this.#end("SIGKILL");
+  }
+
+  /** For good: whoever is just starting it does not try again, or its process would outlive the test. */
+  retire(): Promise<void> {
+    this.#retired = true;
+    return this.kill();
   }
 
   /** SIGSTOP: it holds its connections and answers nothing. */
@@ -350,7 +357,7 @@ export async function startGalera(options: GaleraOptions = {}): Promise<Galera> 
       await waitSynced();
     },
     async remove() {
-      await Promise.all(nodes.map((node) => node.kill()));
+      await Promise.all(nodes.map((node) => node.retire()));
       watchdog.stdin.end();
       await watchdog.exited;
     },
