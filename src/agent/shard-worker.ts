@@ -9,6 +9,7 @@ import { RESOLVING } from "../core/balancer.ts";
 import { CallStatistics } from "../core/call-statistics.ts";
 import { type OpenUdp, ring, UdpBatch } from "../net/udp-batch.ts";
 import { bindUdp, type UdpAddress } from "../net/udp-socket.ts";
+import { takeShortSlices } from "../platform/thread-slice.ts";
 import { PICK_REQUEST_NUMBERS, PickAnswers } from "./pick-batch.ts";
 import { Shard } from "./shard.ts";
 import { counterIndex, pickCounter, ShardCounters } from "./shard-counters.ts";
@@ -106,6 +107,7 @@ class ShardWorker {
   }
 
   async listen(start: ShardStart): Promise<void> {
+    takeShortSlices();
     const onError = (error: unknown) =>
       post({ type: "log", level: "warn", message: "UDP socket error", fields: { error: String(error) } });
     if (start.socket !== undefined) {
