@@ -20,7 +20,9 @@ export interface Ports {
   readonly resolver: number;
 }
 
-let nextPort = 20_000 + Math.floor(Math.random() * 30_000);
+/** Below what the kernel draws from for outgoing connections, or somebody's connection would sit on a port that was free. */
+const PORTS = { first: 10_000, last: 32_000 } as const;
+let nextPort = PORTS.first + Math.floor(Math.random() * (PORTS.last - PORTS.first));
 
 function canListen(port: number): Promise<boolean> {
   return new Promise((settle) => {
@@ -33,8 +35,9 @@ function canListen(port: number): Promise<boolean> {
 /** The first of `count` ports in a row that nobody listens on. */
 export async function freePorts(count: number): Promise<number> {
   for (;;) {
+    if (nextPort + count > PORTS.last) nextPort = PORTS.first;
     const first = nextPort;
-    nextPort = first + count > 60_000 ? 20_000 : first + count;
+    nextPort += count;
     const free = await Promise.all(Array.from({ length: count }, (_, i) => canListen(first + i)));
     if (free.every(Boolean)) return first;
   }
