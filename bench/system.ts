@@ -1,18 +1,28 @@
 // The system under load: real processes on MariaDB, as it would run, and what the kernel says about them.
 import { readFileSync } from "node:fs";
-import { type Lars, type LarsOptions, startLars } from "../tests/support/lars-processes.ts";
+import { type Lars, type LarsOptions, type ProcessName, startLars } from "../tests/support/lars-processes.ts";
 import { startMariadb } from "../tests/support/mariadb.ts";
 import type { BenchContext } from "./bench.ts";
 
 let databases = 0;
 
-/** dns, report and agent (one of each unless told otherwise) on a MariaDB of their own, ended with the benchmark. */
-export async function startSystem(context: BenchContext, options: LarsOptions = {}): Promise<Lars> {
-  const mariadb = await startMariadb();
+/** How what would run on other machines is run here: it takes what the callers and their agent leave. */
+const ELSEWHERE = { command: ["nice", "-n", "15"] } as const;
+/** MariaDB's own defaults, instead of the small ones that make a test's server start quickly. */
+const MARIADB_DEFAULTS = ["--innodb-log-file-size=96M", "--innodb-buffer-pool-size=128M"];
+
+/**
+ * dns, report and agent (one of each unless told otherwise) on a MariaDB of their own, ended with the benchmark.
+ * `elsewhere`: dns, report and MariaDB, which would run on other machines, give way to callers and agent.
+ */
+export async function startSystem(context: BenchContext, options: LarsOptions = {}, elsewhere = false): Promise<Lars> {
+  const placement = elsewhere ? ELSEWHERE : {};
+  const mariadb = await startMariadb({ args: MARIADB_DEFAULTS, placement });
   context.cleanUp(() => mariadb.remove());
   const name = `bench_${++databases}`;
   const databaseUrl = await mariadb.createDatabase(name);
-  const lars = await startLars({ databaseUrl, ...options });
+  const place = (process: ProcessName) => (process === "agent" ? {} : placement);
+  const lars = await startLars({ databaseUrl, place, ...options });
   context.cleanUp(() => lars.stop());
   return lars;
 }
