@@ -1,5 +1,6 @@
 // Growth as pictures: one panel for each cost, both axes logarithmic, so that a power is a straight line and its slope the
 // exponent. A dashed line shows what linear would be from the first point on. Pure: text out of numbers.
+import { escapeXml, text } from "../svg.ts";
 import { exponentOf, type Growth, nameOf, shortNumber } from "./growth.ts";
 
 const COLUMNS = 2;
@@ -80,12 +81,4 @@ function linear(
   if (first === undefined || last === undefined || first.cost < lowest) return "";
   const size = Math.min(last.size, (first.size * highest) / first.cost);
   return `<line x1="${at(first.size).toFixed(1)}" y1="${up(first.cost).toFixed(1)}" x2="${at(size).toFixed(1)}" y2="${up((first.cost * size) / first.size).toFixed(1)}" stroke="#888" stroke-dasharray="5 4"/>`;
-}
-
-function text(x: number, y: number, content: string, attributes = ""): string {
-  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}"${attributes === "" ? "" : ` ${attributes}`}>${escapeXml(content)}</text>`;
-}
-
-function escapeXml(content: string): string {
-  return content.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
