@@ -6,7 +6,7 @@
 // Entries are never taken back: totals must go on from where they were when a host leaves and returns, or when a shard's
 // worker died and another goes on with its memory. So the table has a bound; hosts beyond it are not counted, which is
 // itself counted.
-import { endpointKey } from "./endpoint.ts";
+import { finalMix } from "./hash.ts";
 import { ModuleMap } from "./module-key.ts";
 
 /** Entries per block of shared memory. */
@@ -27,10 +27,16 @@ function newBlock(): StatisticsBlock {
   return new Int32Array(new SharedArrayBuffer(FIELDS * BLOCK_ENTRIES * 4));
 }
 
+const FIRST_SLOTS = 64;
+
 /** The writing side. Entry numbers are stable for the lifetime of the table. */
 export class CallStatistics {
   readonly #blocks: StatisticsBlock[];
-  readonly #index = new ModuleMap<Map<number, number>>();
+  /**
+   * A hash table over the entries, at most half full: entry number + 1, or 0. The keys are in the blocks already; a map of
+   * maps would take more memory than what it leads to.
+   */
+  #slots = new Int32Array(FIRST_SLOTS);
   readonly #maxEntries: number;
   readonly #onBlock: (block: StatisticsBlock) => void;
   #size = 0;
@@ -44,11 +50,8 @@ export class CallStatistics {
     this.#maxEntries = maxEntries;
     this.#onBlock = onBlock;
     this.#blocks = [...blocks];
-    for (const [i, block] of this.#blocks.entries()) {
-      for (let j = 0; j < BLOCK_ENTRIES && block[PORT * BLOCK_ENTRIES + j] !== 0; j++) {
-        const at = (column: number): number => block[column * BLOCK_ENTRIES + j]!;
-        this.#remember(at(MODID), at(CMDID), endpointKey(at(IP), at(PORT)), i * BLOCK_ENTRIES + j);
-      }
+    for (const block of this.#blocks) {
+      for (let j = 0; j < BLOCK_ENTRIES && block[PORT * BLOCK_ENTRIES + j] !== 0; j++) this.#remember(this.#size);
     }
   }
 
@@ -56,19 +59,42 @@ export class CallStatistics {
     return this.#size;
   }
 
-  #remember(modid: number, cmdid: number, key: number, entry: number): void {
-    let hosts = this.#index.get(modid, cmdid);
-    if (hosts === undefined) {
-      hosts = new Map();
-      this.#index.set(modid, cmdid, hosts);
-    }
-    hosts.set(key, entry);
+  /** Takes the next entry, which is written already, into the index. */
+  #remember(entry: number): void {
     this.#size++;
+    if (this.#size * 2 > this.#slots.length) {
+      this.#slots = new Int32Array(this.#slots.length * 2);
+      for (let each = 0; each < entry; each++) this.#insert(each);
+    }
+    this.#insert(entry);
+  }
+
+  #insert(entry: number): void {
+    const block = this.#blocks[(entry / BLOCK_ENTRIES) | 0]!;
+    const offset = entry % BLOCK_ENTRIES;
+    const at = (column: number): number => block[column * BLOCK_ENTRIES + offset]!;
+    const mask = this.#slots.length - 1;
+    let slot = hashOf(at(MODID), at(CMDID), at(IP), at(PORT)) & mask;
+    while (this.#slots[slot] !== 0) slot = (slot + 1) & mask;
+    this.#slots[slot] = entry + 1;
   }
 
   /** The entry of a host that was opened before, or -1. */
   find(modid: number, cmdid: number, ip: number, port: number): number {
-    return this.#index.get(modid, cmdid)?.get(endpointKey(ip, port)) ?? -1;
+    const mask = this.#slots.length - 1;
+    for (let slot = hashOf(modid, cmdid, ip, port) & mask; ; slot = (slot + 1) & mask) {
+      const entry = this.#slots[slot]! - 1;
+      if (entry < 0) return -1;
+      const block = this.#blocks[(entry / BLOCK_ENTRIES) | 0]!;
+      const offset = entry % BLOCK_ENTRIES;
+      if (
+        block[IP * BLOCK_ENTRIES + offset] === ip &&
+        block[PORT * BLOCK_ENTRIES + offset] === port &&
+        block[MODID * BLOCK_ENTRIES + offset] === modid &&
+        block[CMDID * BLOCK_ENTRIES + offset] === cmdid
+      )
+        return entry;
+    }
   }
 
   /** The entry of a host, made when there is none; -1 when the table is full. */
@@ -93,7 +119,7 @@ export class CallStatistics {
     block[IP * BLOCK_ENTRIES + offset] = ip;
     // Last, and in order for other threads: an entry with a port is complete.
     Atomics.store(block, PORT * BLOCK_ENTRIES + offset, port);
-    this.#remember(modid, cmdid, endpointKey(ip, port), entry);
+    this.#remember(entry);
     return entry;
   }
 
@@ -112,6 +138,10 @@ export class CallStatistics {
     block[(succeeded ? SUCC : ERR) * BLOCK_ENTRIES + offset]! += 1;
     block[EJECTED * BLOCK_ENTRIES + offset] = ejected ? 1 : 0;
   }
+}
+
+function hashOf(modid: number, cmdid: number, ip: number, port: number): number {
+  return finalMix(finalMix(modid ^ Math.imul(cmdid, 0x9e37_79b1)) ^ Math.imul(ip, 0x85eb_ca77) ^ port);
 }
 
 /** One host's totals, as read. Counts modulo 2^32. */

@@ -36,12 +36,27 @@ export function compareModuleKeys(a: ModuleKey, b: ModuleKey): number {
   return a.modid - b.modid || a.cmdid - b.cmdid;
 }
 
+/** The modules of one modid. Nearly always there is one, and a map for one entry would cost five times its place. */
+class Group<T> {
+  cmdid: number;
+  value: T | undefined;
+  /** False: the one that came first has left, and others are still there. */
+  hasFirst = true;
+  others: Map<number, T> | undefined = undefined;
+
+  constructor(cmdid: number, value: T) {
+    this.cmdid = cmdid;
+    this.value = value;
+  }
+}
+
 /**
  * A map from module to T that never builds a key: 64 bits of identity do not fit a JavaScript number, and a string or
- * object per lookup would be garbage on the path of every pick. Two nested maps, lookups O(1).
+ * object per lookup would be garbage on the path of every pick. Two lookups at the most, O(1). As with a Map, entries may
+ * be deleted and added while it is iterated.
  */
 export class ModuleMap<T> {
-  readonly #byModid = new Map<number, Map<number, T>>();
+  readonly #byModid = new Map<number, Group<T>>();
   #size = 0;
 
   get size(): number {
@@ -49,29 +64,48 @@ export class ModuleMap<T> {
   }
 
   get(modid: number, cmdid: number): T | undefined {
-    return this.#byModid.get(modid)?.get(cmdid);
+    const group = this.#byModid.get(modid);
+    if (group === undefined) return undefined;
+    return group.cmdid === cmdid && group.hasFirst ? group.value : group.others?.get(cmdid);
   }
 
   has(modid: number, cmdid: number): boolean {
-    return this.#byModid.get(modid)?.has(cmdid) ?? false;
+    const group = this.#byModid.get(modid);
+    if (group === undefined) return false;
+    return (group.cmdid === cmdid && group.hasFirst) || (group.others?.has(cmdid) ?? false);
   }
 
   set(modid: number, cmdid: number, value: T): void {
-    let inner = this.#byModid.get(modid);
-    if (inner === undefined) {
-      inner = new Map();
-      this.#byModid.set(modid, inner);
+    const group = this.#byModid.get(modid);
+    if (group === undefined) {
+      this.#byModid.set(modid, new Group(cmdid, value));
+      this.#size++;
+      return;
     }
-    const before = inner.size;
-    inner.set(cmdid, value);
-    this.#size += inner.size - before;
+    if (group.cmdid === cmdid && group.hasFirst) {
+      group.value = value;
+      return;
+    }
+    group.others ??= new Map();
+    const before = group.others.size;
+    group.others.set(cmdid, value);
+    this.#size += group.others.size - before;
   }
 
   delete(modid: number, cmdid: number): boolean {
-    const inner = this.#byModid.get(modid);
-    if (inner === undefined || !inner.delete(cmdid)) return false;
-    if (inner.size === 0) this.#byModid.delete(modid);
+    const group = this.#byModid.get(modid);
+    if (group === undefined) return false;
+    const { others } = group;
+    if (group.cmdid === cmdid && group.hasFirst) {
+      // Another may not take its place: whoever iterates has passed it.
+      group.hasFirst = false;
+      group.value = undefined;
+    } else if (others?.delete(cmdid) !== true) {
+      return false;
+    }
     this.#size--;
+    if (others?.size === 0) group.others = undefined;
+    if (!group.hasFirst && group.others === undefined) this.#byModid.delete(modid);
     return true;
   }
 
@@ -81,10 +115,16 @@ export class ModuleMap<T> {
   }
 
   *values(): IterableIterator<T> {
-    for (const inner of this.#byModid.values()) yield* inner.values();
+    for (const group of this.#byModid.values()) {
+      if (group.hasFirst) yield group.value as T;
+      if (group.others !== undefined) yield* group.others.values();
+    }
   }
 
   *entries(): IterableIterator<[ModuleKey, T]> {
-    for (const [modid, inner] of this.#byModid) for (const [cmdid, value] of inner) yield [{ modid, cmdid }, value];
+    for (const [modid, group] of this.#byModid) {
+      if (group.hasFirst) yield [{ modid, cmdid: group.cmdid }, group.value as T];
+      for (const [cmdid, value] of group.others ?? []) yield [{ modid, cmdid }, value];
+    }
   }
 }

@@ -98,6 +98,30 @@ test("a ModuleMap answers as a Map keyed by text does, whatever is done to it", 
   );
 });
 
+test("a ModuleMap that is changed while it is iterated visits each entry once: not those deleted, and those added", () => {
+  const map = new ModuleMap<string>();
+  for (const [modid, cmdid] of [
+    [1, 1],
+    [1, 2],
+    [1, 3],
+    [2, 1],
+  ] as const)
+    map.set(modid, cmdid, `${modid}.${cmdid}`);
+  const seen: string[] = [];
+  for (const value of map.values()) {
+    seen.push(value);
+    if (value === "1.1") {
+      map.delete(1, 1);
+      map.delete(1, 2);
+      map.set(3, 1, "3.1");
+    }
+  }
+  expect(seen).toEqual(["1.1", "1.3", "2.1", "3.1"]);
+  map.set(1, 1, "again");
+  expect([...map.values()].sort()).toEqual(["1.3", "2.1", "3.1", "again"]);
+  expect([map.size, map.get(1, 1), map.has(1, 2)]).toEqual([4, "again", false]);
+});
+
 describe("shard of a module", () => {
   test("is what deployed clients compute for themselves, in C's int arithmetic", () => {
     expect(shardOf(1, 1, 3)).toBe(2);
