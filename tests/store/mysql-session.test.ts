@@ -1,6 +1,8 @@
 // What goes in which packet, against a node that writes down what it is told.
 import { afterEach, expect, test } from "bun:test";
 import { MysqlDatabase } from "../../src/store/mysql/mysql-database.ts";
+import { StoreUnavailable } from "../../src/store/route-store.ts";
+import { SqlLeaseStore } from "../../src/store/sql/lease-store.ts";
 import type { SqlSession } from "../../src/store/sql/sql-database.ts";
 import { FakeNode } from "../support/fake-mysql-node.ts";
 
@@ -84,4 +86,32 @@ test("a statement's own text has no semicolon, or it could be two; what is bound
   // The fake splits at every semicolon; the quotes around them say that a server would not.
   await database.transaction((session) => session.post("UPDATE a SET b = ?", ["';DROP TABLE b;\\"]));
   expect(node.statements.slice(1).join(";")).toBe("START TRANSACTION;UPDATE a SET b = '\\';DROP TABLE b;\\\\';COMMIT");
+});
+
+test("a renewal and a move of the lease clock are one packet each: nothing is locked while the database waits for us", async () => {
+  const { node, database } = await rig();
+  const leases = new SqlLeaseStore(database);
+  await leases.renew(["a", "b"], 1_000);
+  await leases.advance(7, 250, "me");
+  expect(node.statements).toEqual([
+    expect.stringMatching(/^UPDATE lars_registration SET .* WHERE id IN \('a','b'\)$/),
+    expect.stringMatching(/^UPDATE lars_lease_clock SET .* AND tick = 7$/),
+  ]);
+});
+
+test("a statement by itself is repeated after a deadlock", async () => {
+  const { node, database } = await rig();
+  node.refuses = { code: 1213, message: "Deadlock found", once: "UPDATE c" };
+  await database.statement("UPDATE c");
+  expect(node.statements).toEqual(["UPDATE c", "ROLLBACK", "UPDATE c"]);
+});
+
+test("a statement by itself that takes too long is not repeated", async () => {
+  const { node, database } = await rig();
+  await database.statement("UPDATE c");
+  node.hangs = true;
+  await expect(database.statement("UPDATE d")).rejects.toThrow(StoreUnavailable);
+  node.hangs = false;
+  await database.statement("UPDATE e");
+  expect(node.statements).toEqual(["UPDATE c", "UPDATE e"]);
 });

@@ -7,7 +7,7 @@
 // in a transaction that conflicts with the lost one, so that the two cannot both be made.
 import type { Connection } from "mysql2/promise";
 import { describeTarget, type MysqlTarget } from "../database-url.ts";
-import type { OnConflict, SqlDatabase, SqlDialect, SqlSession, WasMade } from "../sql/sql-database.ts";
+import type { OnConflict, SqlDatabase, SqlDialect, SqlSession, SqlValue, WasMade } from "../sql/sql-database.ts";
 import { ConnectionPool, type PoolOptions } from "./connection-pool.ts";
 import {
   breaksConnection,
@@ -87,6 +87,10 @@ export class MysqlDatabase implements SqlDatabase {
     });
   }
 
+  statement(sql: string, params?: readonly SqlValue[]): Promise<number> {
+    return this.#reading((session) => session.run(sql, params), true);
+  }
+
   /** Statements on a connection of their own, each of which may take `timeoutMs`. */
   async dedicated<T>(timeoutMs: number, work: (session: SqlSession) => Promise<T>): Promise<T> {
     let connection: Connection | undefined;
@@ -127,7 +131,8 @@ export class MysqlDatabase implements SqlDatabase {
     }
   }
 
-  #reading<T>(work: (session: MysqlSession) => Promise<T>): Promise<T> {
+  /** `mayWriteTwice`: what it wrote does not keep it from being repeated. */
+  #reading<T>(work: (session: MysqlSession) => Promise<T>, mayWriteTwice = false): Promise<T> {
     return this.#repeating(this.#options.queryTimeoutMs, [], async () => {
       let wrote = false;
       const outcome = await this.#use(async (session) => {
@@ -143,7 +148,7 @@ export class MysqlDatabase implements SqlDatabase {
       const { error, onCurrent } = outcome;
       // A query that takes too long does so wherever it runs, unless it was the node. A write may have waited for a lock.
       const again = (isNodeFailure(error) && !(isTimeout(error) && onCurrent)) || isRepeatable(error);
-      return { done: false, error, again: again && !wrote };
+      return { done: false, error, again: again && (mayWriteTwice || !wrote) };
     });
   }
 

@@ -25,27 +25,24 @@ export class SqlLeaseStore implements LeaseStore {
     return { clockMs, tick, earliestMs: earliest ?? undefined };
   }
 
-  advance(tick: number, byMs: number, owner: string): Promise<boolean> {
-    return this.#database.transaction(
-      async (session) =>
-        (await session.run(
-          "UPDATE lars_lease_clock SET clock_ms = clock_ms + ?, tick = tick + 1, owner = ? WHERE id = 1 AND tick = ?",
-          [Math.floor(byMs), owner, tick],
-        )) === 1,
+  async advance(tick: number, byMs: number, owner: string): Promise<boolean> {
+    const moved = await this.#database.statement(
+      "UPDATE lars_lease_clock SET clock_ms = clock_ms + ?, tick = tick + 1, owner = ? WHERE id = 1 AND tick = ?",
+      [Math.floor(byMs), owner, tick],
     );
+    return moved === 1;
   }
 
   async renew(ids: readonly string[], fromMs: number): Promise<number> {
     const from = Math.floor(fromMs);
     let found = 0;
-    // One transaction for each statement: locks are held for as short as can be, and none waits while holding others.
+    // Each by itself: an instance that is cut off between a statement and its COMMIT would keep everybody else from
+    // renewing these leases until they are over.
     for (const [condition, params] of idConditions(ids)) {
-      found += await this.#database.transaction((session) =>
-        session.run(
-          "UPDATE lars_registration SET expires_ms = CASE WHEN expires_ms < ttl_ms + ? THEN ttl_ms + ? ELSE expires_ms END" +
-            ` WHERE ${condition}`,
-          [from, from, ...params],
-        ),
+      found += await this.#database.statement(
+        "UPDATE lars_registration SET expires_ms = CASE WHEN expires_ms < ttl_ms + ? THEN ttl_ms + ? ELSE expires_ms END" +
+          ` WHERE ${condition}`,
+        [from, from, ...params],
       );
     }
     return found;

@@ -59,4 +59,11 @@ export interface SqlDatabase {
    * @throws StoreUnavailable; when that happened during the commit, it may have been made all the same
    */
   transaction<T>(work: (session: SqlSession) => Promise<T>, wasMade?: WasMade<T>): Promise<T>;
+  /**
+   * One statement that commits by itself: there is no moment at which its rows are locked and the database waits for
+   * us, who may be cut off. Repeated after a deadlock and when the node failed, though not when it is only slow; it may have
+   * been made by then, so it must come to the same when it is made twice. Returns how many rows it inserted, deleted or found to update.
+   * @throws StoreUnavailable; it may have been made all the same
+   */
+  statement(sql: string, params?: readonly SqlValue[]): Promise<number>;
 }

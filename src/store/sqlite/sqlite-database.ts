@@ -119,6 +119,10 @@ export class SqliteDatabase implements SqlDatabase {
     );
   }
 
+  statement(sql: string, params?: readonly SqlValue[]): Promise<number> {
+    return this.transaction((session) => session.run(sql, params));
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     await this.#reading.run(async () => this.#reader.close());
