@@ -15,6 +15,7 @@ import { dnsPush } from "./rows/dns-push.ts";
 import { dnsStart } from "./rows/dns-start.ts";
 import { httpReads } from "./rows/http-reads.ts";
 import { leases } from "./rows/leases.ts";
+import { outage } from "./rows/outage.ts";
 import { reportPipeline } from "./rows/report-pipeline.ts";
 
 const BENCHES: readonly Bench[] = [
@@ -26,6 +27,7 @@ const BENCHES: readonly Bench[] = [
   dnsStart,
   leases,
   reportPipeline,
+  outage,
 ];
 
 const { values, positionals } = parseArgs({
