@@ -15,10 +15,12 @@ import { dnsPush } from "./rows/dns-push.ts";
 import { dnsStart } from "./rows/dns-start.ts";
 import { httpReads } from "./rows/http-reads.ts";
 import { leases } from "./rows/leases.ts";
+import { loadAlone } from "./rows/load.ts";
 import { outage } from "./rows/outage.ts";
 import { reportPipeline } from "./rows/report-pipeline.ts";
 
 const BENCHES: readonly Bench[] = [
+  loadAlone,
   agentUdp,
   agentLatency,
   agentMemory,

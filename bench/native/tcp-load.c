@@ -157,5 +157,6 @@ int main(int count, char **values) {
       if (whole > 0) ask(a, (int)(a - agents), whole);
     }
   }
-  printf("{\"perSecond\":%.0f,\"frames\":%lu,\"bytes\":%lu}\n", (double)frames / seconds, frames, bytes);
+  printf("{\"perSecond\":%.0f,\"frames\":%lu,\"bytes\":%lu,\"ownCpuUs\":%.0f}\n", (double)frames / seconds, frames, bytes,
+         own_cpu_us());
 }
