@@ -7,7 +7,7 @@ import type { DnsAppDeps } from "./api-context.ts";
 
 interface Encoded {
   /** A name may change while the record stays. */
-  readonly tag: string;
+  readonly shownRevision: number;
   readonly etag: string;
   readonly body: string;
 }
@@ -27,11 +27,11 @@ export function hotRoute(deps: DnsAppDeps, json: (route: RouteRecord) => unknown
       const cmdid = parseModuleId(params[1]!);
       if (modid === undefined || cmdid === undefined) return undefined;
       const route = routes.replica.route(modid, cmdid);
-      const tag = routes.replica.tag(modid, cmdid);
-      if (!exists(route) || tag === undefined) return undefined;
+      if (!exists(route)) return undefined;
+      const shownRevision = routes.replica.shownRevision(route);
       let answer = encoded.get(route);
-      if (answer?.tag !== tag) {
-        answer = { tag, etag: `"${tag}"`, body: JSON.stringify(json(route)) };
+      if (answer?.shownRevision !== shownRevision) {
+        answer = { shownRevision, etag: `"${shownRevision}"`, body: JSON.stringify(json(route)) };
         encoded.set(route, answer);
       }
       return answer;

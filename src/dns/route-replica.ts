@@ -49,12 +49,14 @@ abstract class Routes implements RouteView {
    */
   tag(modid: number, cmdid: number): string | undefined {
     const route = this.route(modid, cmdid);
-    if (!exists(route)) return undefined;
-    const nameRevisions = [
-      this.nameRecord("modid", modid)?.revision ?? 0,
-      this.nameRecord("cmdid", cmdid)?.revision ?? 0,
-    ];
-    return String(Math.max(route.revision, ...nameRevisions));
+    return exists(route) ? String(this.shownRevision(route)) : undefined;
+  }
+
+  /** The last revision that changed anything a reader of `route` is shown. */
+  shownRevision({ modid, cmdid, revision }: RouteRecord): number {
+    const ofModid = this.nameRecord("modid", modid)?.revision ?? 0;
+    const ofCmdid = this.nameRecord("cmdid", cmdid)?.revision ?? 0;
+    return Math.max(revision, ofModid, ofCmdid);
   }
 }
 

@@ -63,9 +63,26 @@ interface Known {
   readonly prefix: string;
   /** What follows it: a literal, or undefined for a parameter. */
   readonly rest: readonly (string | undefined)[];
+  /** Of answers with an entity tag, and of those without: all that is the same in each. */
+  readonly tagged: SharedInit;
+  readonly untagged: SharedInit;
 }
 
-function known(call: HotCall, series: RequestSeries): Known {
+/**
+ * The same object for every answer, with the names and values that differ set just before a Response is made, which
+ * copies it: the server's own copying takes a third of what reading ten names and values out of an object does.
+ */
+interface SharedInit {
+  readonly headers: Headers;
+}
+
+function sharedInit(call: HotCall, headers: Readonly<Record<string, string>>, cacheControl: string): SharedInit {
+  const own: Record<string, string> = { "content-type": "application/json", ...headers };
+  if (call.method === "GET") own["cache-control"] = cacheControl;
+  return { headers: new Headers(own) };
+}
+
+function known(call: HotCall, series: RequestSeries, headers: Readonly<Record<string, string>>): Known {
   const first = call.path.indexOf(":");
   const rest = call.path.slice(first).split("/");
   return {
@@ -73,6 +90,8 @@ function known(call: HotCall, series: RequestSeries): Known {
     series,
     prefix: call.path.slice(0, first),
     rest: rest.map((segment) => (segment.startsWith(":") ? undefined : segment)),
+    tagged: sharedInit(call, headers, "no-cache"),
+    untagged: sharedInit(call, headers, "no-store"),
   };
 }
 
@@ -100,7 +119,9 @@ export class HotCalls {
   constructor(options: HotOptions) {
     this.#options = options;
     const of = (method: string) =>
-      options.calls.filter((call) => call.method === method).map((call) => known(call, options.series(call)));
+      options.calls
+        .filter((call) => call.method === method)
+        .map((call) => known(call, options.series(call), options.headers));
     this.#byMethod = { GET: of("GET"), PUT: of("PUT") };
   }
 
@@ -134,7 +155,7 @@ export class HotCalls {
   }
 
   #finish(
-    { series }: Known,
+    { series, tagged, untagged }: Known,
     { request, requestId }: HotRequest,
     result: HotResult,
     startedMs: number,
@@ -150,10 +171,11 @@ export class HotCalls {
       series.count(response.status, clock.nowMs() - startedMs);
       return response;
     }
-    const own: Record<string, string> = { "content-type": "application/json", "x-request-id": requestId, ...headers };
-    if (series.method === "GET") own["cache-control"] = result.etag === undefined ? "no-store" : "no-cache";
-    if (result.etag !== undefined) own.etag = result.etag;
+    const { body, etag } = result;
+    const init = etag === undefined ? untagged : tagged;
+    init.headers.set("x-request-id", requestId);
+    if (etag !== undefined) init.headers.set("etag", etag);
     series.count(200, clock.nowMs() - startedMs);
-    return new Response(result.body, { headers: own });
+    return new Response(body, init);
   }
 }

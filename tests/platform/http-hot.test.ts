@@ -95,3 +95,21 @@ test("answers, refusals and failures carry the request id and the headers of all
     [503, 1],
   ]);
 });
+
+test("answers that are all under way at once have the request id and the entity tag of their own", async () => {
+  const { ask } = rig(({ params }) => ({
+    body: params.join(),
+    ...(params[1] === "2" ? {} : { etag: `"${params[0]}"` }),
+  }));
+  const all = await Promise.all(
+    ["7/1", "8/2", "9/1"].map((at) => ask("GET", `/v1/b/${at}`, { headers: { "x-request-id": at.replace("/", "-") } })),
+  );
+  const headers = ["x-request-id", "etag", "cache-control", "content-type", "x-frame-options"];
+  expect(all.map((response) => headers.map((name) => response.headers.get(name)))).toEqual([
+    ["7-1", '"7"', "no-cache", "application/json", "DENY"],
+    ["8-2", null, "no-store", "application/json", "DENY"],
+    ["9-1", '"9"', "no-cache", "application/json", "DENY"],
+  ]);
+  all[0]!.headers.set("x-frame-options", "changed");
+  expect((await ask("GET", "/v1/b/7/1")).headers.get("x-frame-options")).toBe("DENY");
+});
