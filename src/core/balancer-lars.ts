@@ -11,6 +11,7 @@ import { type Host, hostKey } from "./assignment.ts";
 import type { BalancedHost, Balancer, HostVerdict, Random } from "./balancer.ts";
 import { SHEDDING } from "./balancer.ts";
 import { endpointKey } from "./endpoint.ts";
+import type { PackedHosts } from "./packed-hosts.ts";
 
 /** Lars' own key names and units: counts, shares of 1, seconds. */
 export interface LarsParameters {
@@ -219,7 +220,7 @@ export class LarsBalancer implements Balancer {
     this.#idle.pushBack(host);
   }
 
-  update(hosts: readonly Host[], nowMs: number): readonly BalancedHost[] {
+  update(hosts: readonly Host[] | PackedHosts, nowMs: number): readonly BalancedHost[] {
     const wanted = new Set<number>();
     for (const { ip, port, weight, zone } of hosts) {
       const key = endpointKey(ip, port);

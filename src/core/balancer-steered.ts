@@ -4,21 +4,25 @@
 //
 // A pick allocates nothing; the sets that pickers choose from are rebuilt when a host comes, goes, is ejected or
 // readmitted, which is rare.
-import { type Host, hostKey } from "./assignment.ts";
+import type { Host } from "./assignment.ts";
 import type { BalancedHost, Balancer, HostVerdict, Random } from "./balancer.ts";
 import { SHEDDING } from "./balancer.ts";
 import { Ejection } from "./ejection.ts";
 import { endpointKey } from "./endpoint.ts";
-import type { MakePicker, Picker } from "./picker.ts";
+import { HostSubset, HostTable, type MakeHostState } from "./host-table.ts";
+import { PackedHosts } from "./packed-hosts.ts";
+import { type HostSet, type MakePicker, NO_HOSTS, type Picker } from "./picker.ts";
 import type { SteeringParameters } from "./policies.ts";
 import { ReportLosses } from "./report-losses.ts";
 import { type PickContext, SteeredHost } from "./steered-host.ts";
 
+/** Until the first pick brings a better one. */
+const HALF: Random = () => 0.5;
 /** What a call that failed has cost its caller, in ms, however fast it failed. */
 const FAILURE_MS = 1000;
-/** Failing that much more often than the module as a whole is put down to chance. */
 /** In this time the lowest estimate that is remembered grows e-fold. */
 const LEAST_GROWS_MS = 20_000;
+/** Failing that much more often than the module as a whole is put down to chance. */
 const FAILURE_SLACK = 0.05;
 const FAILURE_FACTOR = 2;
 /** A single call moves an estimate by at least and at most this much of the way. */
@@ -29,13 +33,16 @@ const FAILURE_SHARE_STEP = 0.02;
 export class SteeredBalancer implements Balancer {
   #parameters: SteeringParameters;
   readonly #zone: string;
-  readonly #hosts = new Map<number, SteeredHost>();
+  /** Survivors keep their order over updates; hosts that join come behind. */
+  #hosts: HostTable;
+  /** When the hosts that came together as the first began. */
+  #firstAtMs = 0;
   #makePicker: MakePicker;
   #local: Picker;
-  #remote: Picker;
-  #all: Picker;
+  /** Made when it is first needed, here and below. */
+  #remote: Picker | undefined;
+  #all: Picker | undefined;
   #allIsStale = true;
-  #everyHost: readonly SteeredHost[] = [];
   #settled = 0;
   #localSize = 0;
   #remoteSize = 0;
@@ -47,7 +54,9 @@ export class SteeredBalancer implements Balancer {
   /** Share of all calls that fail lately. */
   #failureShare = 0;
   readonly #context: PickContext;
-  #random: Random = () => 0.5;
+  #random: Random = HALF;
+  readonly #makeHost: MakeHostState = (ip, port, weight, zone) =>
+    new SteeredHost(ip, port, weight, zone, this.#parameters.success_window * 1000, this.#firstAtMs);
 
   constructor(parameters: SteeringParameters, zone: string, makePicker: MakePicker) {
     this.#parameters = parameters;
@@ -55,15 +64,14 @@ export class SteeredBalancer implements Balancer {
     this.#makePicker = makePicker;
     this.#context = {
       nowMs: 0,
-      random: () => 0,
+      random: HALF,
       keyHash: 0,
       inFlight: 0,
       maxLeaseMs: parameters.pick_lease * 1000,
       lossy: false,
     };
     this.#local = makePicker(parameters);
-    this.#remote = makePicker(parameters);
-    this.#all = makePicker(parameters);
+    this.#hosts = new HostTable(PackedHosts.NONE, this.#makeHost);
   }
 
   /** New parameters, and another way to choose, count from the next pick and report on; hosts keep what they have earned. */
@@ -73,13 +81,13 @@ export class SteeredBalancer implements Balancer {
     this.#context.maxLeaseMs = parameters.pick_lease * 1000;
     this.#ejection?.configure(parameters);
     this.#local = this.#makePicker(parameters);
-    this.#remote = this.#makePicker(parameters);
-    this.#all = this.#makePicker(parameters);
+    this.#remote = undefined;
+    this.#all = undefined;
     this.#rebuild();
   }
 
   pick(nowMs: number, random: Random, keyHash: number): SteeredHost | typeof SHEDDING {
-    if (this.#hosts.size === 0) return SHEDDING;
+    if (this.#hosts.length === 0) return SHEDDING;
     this.#random = random;
     const context = this.#context;
     context.nowMs = nowMs;
@@ -99,8 +107,8 @@ export class SteeredBalancer implements Balancer {
 
   /** Hosts that nobody looks at have lost reports too: one of all is seen to at every pick, in turn. */
   #settleOne(context: PickContext): void {
-    this.#settled = (this.#settled + 1) % this.#everyHost.length;
-    this.#everyHost[this.#settled]!.settle(context);
+    this.#settled = (this.#settled + 1) % this.#hosts.length;
+    this.#hosts.made(this.#settled)?.settle(context);
   }
 
   #pickAround(ejection: Ejection, context: PickContext): SteeredHost | typeof SHEDDING {
@@ -111,27 +119,29 @@ export class SteeredBalancer implements Balancer {
     if (this.#parameters.shedding >= 1) {
       return available > 0 && ejection.trial(context.nowMs) ? this.#pickAvailable(context) : SHEDDING;
     }
+    this.#all ??= this.#makePicker(this.#parameters);
     if (this.#allIsStale) {
       this.#allIsStale = false;
-      this.#all.rebuild([...this.#hosts.values()]);
+      this.#all.rebuild(this.#hosts);
     }
     return this.#all.pick(context);
   }
 
   #pickAvailable(context: PickContext): SteeredHost {
     if (this.#remoteSize === 0) return this.#local.pick(context);
-    if (this.#localSize === 0) return this.#remote.pick(context);
+    if (this.#localSize === 0) return this.#remote!.pick(context);
     const stays = this.#localShare >= 1 || context.random() < this.#localShare;
-    return stays ? this.#local.pick(context) : this.#remote.pick(context);
+    return stays ? this.#local.pick(context) : this.#remote!.pick(context);
   }
 
   find(ip: number, port: number): SteeredHost | undefined {
-    return this.#hosts.get(endpointKey(ip, port));
+    const index = this.#hosts.indexOf(ip, port);
+    return index < 0 ? undefined : this.#hosts.at(index);
   }
 
   report(reported: BalancedHost, succeeded: boolean, latencyUs: number, nowMs: number): void {
     const host = reported as SteeredHost;
-    if (this.#hosts.get(hostKey(host)) !== host) return;
+    if (host.index < 0 || this.#hosts.made(host.index) !== host) return;
     const context = this.#context;
     context.nowMs = nowMs;
     host.settle(context);
@@ -170,84 +180,134 @@ export class SteeredBalancer implements Balancer {
     host.leastMs = Math.min(host.estimateMs, Math.max(0.1, host.leastMs) * Math.exp(elapsedMs / LEAST_GROWS_MS));
   }
 
-  update(hosts: readonly Host[], nowMs: number): readonly BalancedHost[] {
-    const wanted = new Set<number>();
-    const isFirst = this.#hosts.size === 0;
+  update(hosts: readonly Host[] | PackedHosts, nowMs: number): readonly BalancedHost[] {
+    const before = this.#hosts;
+    const isFirst = before.length === 0;
     const typicalMs = this.#typicalMs();
-    for (const { ip, port, weight, zone } of hosts) {
-      const key = endpointKey(ip, port);
-      wanted.add(key);
-      const known = this.#hosts.get(key);
-      if (known !== undefined) {
-        known.weight = weight;
-        known.zone = zone;
+    if (isFirst) this.#firstAtMs = nowMs;
+    const wanted = new Map<number, Host>();
+    for (const host of hosts) wanted.set(endpointKey(host.ip, host.port), host);
+    const left: SteeredHost[] = [];
+    const survivors: number[] = [];
+    const route: Host[] = [];
+    for (let i = 0; i < before.length; i++) {
+      const key = before.keyAt(i);
+      const host = wanted.get(key);
+      if (host === undefined) {
+        left.push(before.view(i));
         continue;
       }
+      survivors.push(i);
+      route.push(host);
+      wanted.delete(key);
+    }
+    route.push(...wanted.values());
+    const table = new HostTable(
+      PackedHosts.of(isFirst && route.length === hosts.length ? hosts : route),
+      this.#makeHost,
+    );
+    for (const [index, from] of survivors.entries()) {
+      const known = before.made(from);
+      if (known === undefined) continue;
+      known.weight = route[index]!.weight;
+      known.zone = route[index]!.zone;
+      table.put(index, known);
+    }
+    for (let i = survivors.length; !isFirst && i < table.length; i++) {
+      const { ip, port, weight, zone } = route[i]!;
       const host = new SteeredHost(ip, port, weight, zone, this.#parameters.success_window * 1000, nowMs);
       // A host that joins others is taken for one of them until it shows otherwise, and warms up.
       host.estimateMs = typicalMs;
-      if (!isFirst) {
-        host.rampFromMs = nowMs;
-        host.rampToMs = nowMs + this.#parameters.slow_start * 1000;
-        host.reason = "joined the route";
-      }
-      this.#hosts.set(key, host);
+      host.rampFromMs = nowMs;
+      host.rampToMs = nowMs + this.#parameters.slow_start * 1000;
+      host.reason = "joined the route";
+      table.put(i, host);
     }
-    const left: SteeredHost[] = [];
-    for (const [key, host] of this.#hosts) if (!wanted.has(key)) left.push(host);
     for (const host of left) {
+      host.index = -1;
       this.#context.inFlight -= host.inFlight;
       this.#ejection?.forget(host, nowMs);
-      this.#hosts.delete(hostKey(host));
     }
+    this.#hosts = table;
     this.#ejection ??= new Ejection(this.#parameters, () => this.#random());
-    this.#ejection.setHosts([...this.#hosts.values()]);
+    this.#ejection.setHosts(table);
     this.#rebuild();
     return left;
   }
 
   #typicalMs(): number {
+    const hosts = this.#hosts;
     let sum = 0;
     let count = 0;
-    for (const { estimateMs, ejected } of this.#hosts.values()) {
-      if (ejected || estimateMs === 0) continue;
-      sum += estimateMs;
+    for (let i = 0; i < hosts.length; i++) {
+      const host = hosts.made(i);
+      if (host === undefined || host.ejected || host.estimateMs === 0) continue;
+      sum += host.estimateMs;
       count++;
     }
     return count === 0 ? 0 : sum / count;
   }
 
+  #isEjected(index: number): boolean {
+    return this.#hosts.made(index)?.ejected === true;
+  }
+
+  #isLocal(index: number): boolean {
+    return this.#hosts.route.zone(index) === this.#zone;
+  }
+
   #rebuild(): void {
-    const all = [...this.#hosts.values()];
-    this.#everyHost = all;
-    const available = all.filter(({ ejected }) => !ejected);
-    const isLocal = ({ zone }: SteeredHost): boolean => this.#zone !== "" && zone === this.#zone;
-    const hasLocal = all.some(isLocal);
-    const local = hasLocal ? available.filter(isLocal) : available;
-    const remote = hasLocal ? available.filter((host) => !isLocal(host)) : [];
+    const hosts = this.#hosts;
+    let hasLocal = false;
+    for (let i = 0; this.#zone !== "" && i < hosts.length && !hasLocal; i++) hasLocal = this.#isLocal(i);
+    this.#allIsStale = true;
+    this.#localShare = hasLocal ? this.#shareThatStays() : 1;
+    if (!hasLocal && (this.#ejection === undefined || this.#ejection.ejected.length === 0)) {
+      this.#takeSets(hosts, NO_HOSTS);
+      return;
+    }
+    const local: number[] = [];
+    const remote: number[] = [];
+    for (let i = 0; i < hosts.length; i++) {
+      if (!this.#isEjected(i)) (!hasLocal || this.#isLocal(i) ? local : remote).push(i);
+    }
+    this.#takeSets(new HostSubset(hosts, local), new HostSubset(hosts, remote));
+  }
+
+  #takeSets(local: HostSet, remote: HostSet): void {
     this.#localSize = local.length;
     this.#remoteSize = remote.length;
     this.#local.rebuild(local);
-    this.#remote.rebuild(remote);
-    this.#allIsStale = true;
-    this.#localShare = hasLocal ? this.#shareThatStays(all, isLocal) : 1;
+    if (remote.length > 0) this.#remote ??= this.#makePicker(this.#parameters);
+    this.#remote?.rebuild(remote);
   }
 
   /** 1 while the own zone is healthy enough; less in proportion; never so little that a zone worse off is preferred. */
-  #shareThatStays(all: readonly SteeredHost[], isLocal: (host: SteeredHost) => boolean): number {
-    const health = (hosts: readonly SteeredHost[]): number => {
-      const total = hosts.reduce((sum, { weight }) => sum + weight, 0);
-      const healthy = hosts.reduce((sum, { weight, ejected }) => sum + (ejected ? 0 : weight), 0);
+  #shareThatStays(): number {
+    const hosts = this.#hosts;
+    const health = (ofLocal: boolean): number => {
+      let total = 0;
+      let healthy = 0;
+      for (let i = 0; i < hosts.length; i++) {
+        if (this.#isLocal(i) !== ofLocal) continue;
+        total += hosts.weightAt(i);
+        if (!this.#isEjected(i)) healthy += hosts.weightAt(i);
+      }
       return total === 0 ? 0 : healthy / total;
     };
-    const own = health(all.filter(isLocal));
-    const others = health(all.filter((host) => !isLocal(host)));
+    const own = health(true);
+    const others = health(false);
     if (others <= own) return 1;
     return Math.min(1, own * this.#parameters.zone_overprovision);
   }
 
-  hosts(): Iterable<SteeredHost> {
-    return this.#hosts.values();
+  *hosts(): Iterable<SteeredHost> {
+    for (let i = 0; i < this.#hosts.length; i++) yield this.#hosts.at(i);
+  }
+
+  /** How many hosts have a state of their own. */
+  get states(): number {
+    return this.#hosts.states;
   }
 
   /** Picks of the module that are not reported yet, as far as is known. */
@@ -256,20 +316,23 @@ export class SteeredBalancer implements Balancer {
   }
 
   describe(nowMs: number): readonly HostVerdict[] {
-    for (const host of this.#hosts.values()) host.window.advance(nowMs);
-    return Array.from(this.#hosts.values(), (host) => ({
-      ip: host.ip,
-      port: host.port,
-      weight: host.weight,
-      zone: host.zone,
-      verdict: host.ejected ? "ejected" : "available",
-      reason: host.ejected ? `${host.reason}, ${probeText(host, nowMs)}` : host.reason,
-      sinceMs: host.sinceMs,
-      succ: host.window.succ,
-      err: host.window.err,
-      inFlight: host.inFlight,
-      ...(host.estimateMs > 0 ? { latencyMs: host.estimateMs } : {}),
-    }));
+    const verdictOf = (host: SteeredHost): HostVerdict => {
+      host.window.advance(nowMs);
+      return {
+        ip: host.ip,
+        port: host.port,
+        weight: host.weight,
+        zone: host.zone,
+        verdict: host.ejected ? "ejected" : "available",
+        reason: host.ejected ? `${host.reason}, ${probeText(host, nowMs)}` : host.reason,
+        sinceMs: host.sinceMs,
+        succ: host.window.succ,
+        err: host.window.err,
+        inFlight: host.inFlight,
+        ...(host.estimateMs > 0 ? { latencyMs: host.estimateMs } : {}),
+      };
+    };
+    return Array.from({ length: this.#hosts.length }, (_, i) => verdictOf(this.#hosts.view(i)));
   }
 }
 

@@ -5,6 +5,7 @@
 // Picks that have no host are values too. Two of them (`RESOLVING`, `UNKNOWN`) arise before there is a balancer; the
 // wire tells them apart from shedding only (retcode 3 against 1).
 import type { Host } from "./assignment.ts";
+import type { PackedHosts } from "./packed-hosts.ts";
 
 /** A host as a balancer keeps it. Owners may keep a number of their own with it in `tag`. */
 export interface BalancedHost {
@@ -56,7 +57,7 @@ export interface Balancer {
   /** A call to `host` ended. `latencyUs`: what it took, 0 when the caller did not say. */
   report(host: BalancedHost, succeeded: boolean, latencyUs: number, nowMs: number): void;
   /** Takes a new route. Hosts that stay keep their state. Returns the hosts that left. */
-  update(hosts: readonly Host[], nowMs: number): readonly BalancedHost[];
+  update(hosts: readonly Host[] | PackedHosts, nowMs: number): readonly BalancedHost[];
   hosts(): Iterable<BalancedHost>;
   describe(nowMs: number): readonly HostVerdict[];
 }

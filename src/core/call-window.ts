@@ -3,7 +3,7 @@
 
 const BUCKETS = 6;
 /** Of a window that has counted nothing: an agent knows many more hosts than are called. */
-const NONE = new Float64Array(0);
+const NONE = new Int32Array(0);
 
 export class CallWindow {
   /** Successes of each bucket, then failures. */
@@ -51,7 +51,7 @@ export class CallWindow {
   }
 
   #count(succeeded: boolean): void {
-    if (this.#counts === NONE) this.#counts = new Float64Array(2 * BUCKETS);
+    if (this.#counts === NONE) this.#counts = new Int32Array(2 * BUCKETS);
     const at = this.#newest % BUCKETS;
     if (succeeded) {
       this.#counts[at]! += 1;

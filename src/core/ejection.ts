@@ -11,6 +11,7 @@
 // Panic: when those that are left fail too, everybody is tried, and whoever succeeds is back.
 import type { Random } from "./balancer.ts";
 import { CallWindow } from "./call-window.ts";
+import type { HostTable } from "./host-table.ts";
 import type { SteeringParameters } from "./policies.ts";
 import type { SteeredHost } from "./steered-host.ts";
 
@@ -49,7 +50,8 @@ export class Ejection {
   readonly #random: Random;
   /** Of all hosts. */
   readonly #window: CallWindow;
-  #hosts: readonly SteeredHost[] = [];
+  /** Those that have no state yet have no calls either. */
+  #hosts: HostTable | undefined;
   #ejected: SteeredHost[] = [];
   #nextProbeAtMs = Number.POSITIVE_INFINITY;
   #nextTrialAtMs = 0;
@@ -78,15 +80,20 @@ export class Ejection {
   configure(parameters: SteeringParameters): void {
     const { success_window } = parameters;
     if (success_window !== this.#parameters.success_window) {
-      for (const { window } of [{ window: this.#window }, ...this.#hosts]) window.resize(success_window * 1000);
+      this.#window.resize(success_window * 1000);
+      for (let i = 0; i < this.#size; i++) this.#hosts!.made(i)?.window.resize(success_window * 1000);
     }
     this.#parameters = parameters;
   }
 
   /** The module's hosts; those that stay keep their state. */
-  setHosts(hosts: readonly SteeredHost[]): void {
+  setHosts(hosts: HostTable): void {
     this.#hosts = hosts;
-    this.#ejected = hosts.filter(({ ejected }) => ejected);
+    this.#ejected = [];
+    for (let i = 0; i < hosts.length; i++) {
+      const host = hosts.made(i);
+      if (host?.ejected === true) this.#ejected.push(host);
+    }
     this.#scheduleProbes();
     const noneIsLeft = this.#ejected.length === hosts.length;
     // When those that were left have left the route, everybody is to be tried, and whoever succeeds is back.
@@ -97,6 +104,10 @@ export class Ejection {
   /** A host left the route: its calls say nothing about the others'. */
   forget(host: SteeredHost, nowMs: number): void {
     this.#window.remove(host.window, nowMs);
+  }
+
+  get #size(): number {
+    return this.#hosts === undefined ? 0 : this.#hosts.length;
   }
 
   countPick(nowMs: number): void {
@@ -197,7 +208,7 @@ export class Ejection {
         ? Math.ceil(consecutive_failures * LASTING_SHARE)
         : enough;
     if (host.consecutiveFailures >= lasting) return `${host.consecutiveFailures} consecutive failures`;
-    const cap = Math.max(1, Math.floor(max_ejected_share * this.#hosts.length));
+    const cap = Math.max(1, Math.floor(max_ejected_share * this.#size));
     if (this.#ejected.length >= cap) return undefined;
     if (host.onProbation && othersRate > PROBATION_RATE) return "failed again after it was readmitted";
     if (calls < min_calls || host.window.err < 2) return undefined;
@@ -216,8 +227,15 @@ export class Ejection {
   }
 
   #somebodyElseIsHealthy(host: SteeredHost): boolean {
-    for (const other of this.#hosts) {
-      if (other !== host && !other.ejected && other.consecutiveFailures === 0 && other.consecutiveSuccesses > 0)
+    for (let i = 0; i < this.#size; i++) {
+      const other = this.#hosts!.made(i);
+      if (
+        other !== undefined &&
+        other !== host &&
+        !other.ejected &&
+        other.consecutiveFailures === 0 &&
+        other.consecutiveSuccesses > 0
+      )
         return true;
     }
     return false;

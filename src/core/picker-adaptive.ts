@@ -10,8 +10,7 @@
 // - A host that loses every comparison would never be measured again, and would stay out for ever after it recovered. So
 //   one that was not picked for a while is picked when it is drawn, as often as costs a small share of all calls at the
 //   most, and a good result is believed soon.
-import type { Picker } from "./picker.ts";
-import { heldBack } from "./picker.ts";
+import { type HostSet, heldBack, NO_HOSTS, type Picker } from "./picker.ts";
 import type { PickContext, SteeredHost } from "./steered-host.ts";
 import { WeightedSampler } from "./weighted-sampler.ts";
 
@@ -34,23 +33,23 @@ const FLOOR_MS = 1;
 const DRAWS = 3;
 
 export class AdaptivePicker implements Picker {
-  #hosts: readonly SteeredHost[] = [];
+  #hosts: HostSet = NO_HOSTS;
   readonly #sampler = new WeightedSampler();
   /** Worth of refreshing picks that is left, in picks of a host that is much slower. */
   #refreshAllowance = 1;
 
-  rebuild(hosts: readonly SteeredHost[]): void {
+  rebuild(hosts: HostSet): void {
     this.#hosts = hosts;
-    this.#sampler.build(hosts.length, (i) => hosts[i]!.weight);
+    this.#sampler.build(hosts.length, (i) => hosts.weightAt(i));
   }
 
   pick(context: PickContext): SteeredHost {
     const hosts = this.#hosts;
     this.#refreshAllowance = Math.min(2, this.#refreshAllowance + REFRESH_SHARE);
-    const first = hosts[this.#sampler.draw(context.random)]!;
+    const first = hosts.at(this.#sampler.draw(context.random));
     if (hosts.length === 1) return first;
-    let second = hosts[this.#sampler.draw(context.random)]!;
-    for (let i = 1; i < DRAWS && second === first; i++) second = hosts[this.#sampler.draw(context.random)]!;
+    let second = hosts.at(this.#sampler.draw(context.random));
+    for (let i = 1; i < DRAWS && second === first; i++) second = hosts.at(this.#sampler.draw(context.random));
     first.settle(context);
     second.settle(context);
     const firstMs = effectiveMs(first, context.nowMs);

@@ -7,7 +7,7 @@
 // A call without a key is drawn at random.
 import { endpointKey } from "./endpoint.ts";
 import { finalMix } from "./hash.ts";
-import { heldBack, type Picker } from "./picker.ts";
+import { type HostSet, heldBack, NO_HOSTS, type Picker } from "./picker.ts";
 import type { SteeringParameters } from "./policies.ts";
 import type { PickContext, SteeredHost } from "./steered-host.ts";
 
@@ -15,9 +15,13 @@ import type { PickContext, SteeredHost } from "./steered-host.ts";
 const TABLE_SIZE = 65_537;
 const MAX_STEPS = 8;
 
+const NO_TABLE = new Uint16Array(0);
+
 export class ConsistentHashPicker implements Picker {
-  #hosts: readonly SteeredHost[] = [];
-  #table: Uint16Array = new Uint16Array(0);
+  #hosts: HostSet = NO_HOSTS;
+  /** Places in `#hosts` by address. */
+  #order: readonly number[] = [];
+  #table: Uint16Array = NO_TABLE;
   #totalWeight = 0;
   readonly #parameters: SteeringParameters;
 
@@ -25,11 +29,18 @@ export class ConsistentHashPicker implements Picker {
     this.#parameters = parameters;
   }
 
-  rebuild(hosts: readonly SteeredHost[]): void {
+  rebuild(hosts: HostSet): void {
+    this.#hosts = hosts;
+    const keys = Array.from({ length: hosts.length }, (_, i) => endpointKey(hosts.ipAt(i), hosts.portAt(i)));
     // Hosts fill the table in turn, so their order matters; the order they joined in differs from agent to agent.
-    this.#hosts = [...hosts].sort((a, b) => endpointKey(a.ip, a.port) - endpointKey(b.ip, b.port));
-    this.#totalWeight = hosts.reduce((sum, { weight }) => sum + weight, 0);
-    this.#table = fillTable(this.#hosts.slice(0, EMPTY), TABLE_SIZE);
+    this.#order = Array.from(keys.keys()).sort((a, b) => keys[a]! - keys[b]!);
+    this.#totalWeight = this.#order.reduce((sum, i) => sum + hosts.weightAt(i), 0);
+    const first = this.#order.slice(0, EMPTY);
+    this.#table = fillTable(
+      first.map((i) => keys[i]!),
+      first.map((i) => hosts.weightAt(i)),
+      TABLE_SIZE,
+    );
   }
 
   pick(context: PickContext): SteeredHost {
@@ -52,26 +63,23 @@ export class ConsistentHashPicker implements Picker {
   }
 
   #hostAt(hash: number): SteeredHost {
-    return this.#hosts[this.#table[hash % this.#table.length]!]!;
+    return this.#hosts.at(this.#order[this.#table[hash % this.#table.length]!]!);
   }
 }
 
 /** Marks a free slot while the table is filled; hosts beyond that many are left out. */
 const EMPTY = 0xffff;
 
-function fillTable(hosts: readonly SteeredHost[], size: number): Uint16Array {
-  if (hosts.length === 0) return new Uint16Array(0);
+function fillTable(keys: readonly number[], weights: readonly number[], size: number): Uint16Array {
+  if (keys.length === 0) return NO_TABLE;
   const table = new Uint16Array(size).fill(EMPTY);
   // Where a host looks next, and how far it goes on from a slot that is taken: integers throughout, as 65,537 slots are
   // filled whenever a host comes, goes or is ejected, in the thread that serves callers.
-  const at = Int32Array.from(hosts, ({ ip, port }) => finalMix(endpointKey(ip, port) % 0xffff_fffb) % size);
-  const skip = Int32Array.from(
-    hosts,
-    ({ ip, port }) => (finalMix((endpointKey(ip, port) % 0xffff_ff7f) ^ 0x5bd1_e995) % (size - 1)) + 1,
-  );
-  const weight = Int32Array.from(hosts, (host) => host.weight);
+  const at = Int32Array.from(keys, (key) => finalMix(key % 0xffff_fffb) % size);
+  const skip = Int32Array.from(keys, (key) => (finalMix((key % 0xffff_ff7f) ^ 0x5bd1_e995) % (size - 1)) + 1);
+  const weight = Int32Array.from(weights);
   // Turns in proportion to weight: a host takes one when its credit reaches the heaviest host's weight.
-  const credit = new Int32Array(hosts.length);
+  const credit = new Int32Array(keys.length);
   const heaviest = weight.reduce((most, each) => Math.max(most, each), 1);
   for (let filled = 0; filled < size; ) {
     for (let i = 0; i < weight.length && filled < size; i++) {

@@ -1,22 +1,22 @@
 // Policy `least_request`: two hosts drawn in proportion to weight, and of these the one with less in flight for its
 // weight. Two random choices do nearly as well as looking at all of them (M. Mitzenmacher, "The Power of Two Choices in
 // Randomized Load Balancing", 2001), and unlike that do not send everybody to the same momentary best.
-import { heldBack, type Picker } from "./picker.ts";
+import { type HostSet, heldBack, NO_HOSTS, type Picker } from "./picker.ts";
 import type { PickContext, SteeredHost } from "./steered-host.ts";
 import { WeightedSampler } from "./weighted-sampler.ts";
 
 export class LeastRequestPicker implements Picker {
-  #hosts: readonly SteeredHost[] = [];
+  #hosts: HostSet = NO_HOSTS;
   readonly #sampler = new WeightedSampler();
 
-  rebuild(hosts: readonly SteeredHost[]): void {
+  rebuild(hosts: HostSet): void {
     this.#hosts = hosts;
-    this.#sampler.build(hosts.length, (i) => hosts[i]!.weight);
+    this.#sampler.build(hosts.length, (i) => hosts.weightAt(i));
   }
 
   pick(context: PickContext): SteeredHost {
-    const first = this.#hosts[this.#sampler.draw(context.random)]!;
-    const second = this.#hosts[this.#sampler.draw(context.random)]!;
+    const first = this.#hosts.at(this.#sampler.draw(context.random));
+    const second = this.#hosts.at(this.#sampler.draw(context.random));
     if (heldBack(first, context)) return second;
     first.settle(context);
     second.settle(context);

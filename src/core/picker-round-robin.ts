@@ -1,19 +1,22 @@
 // Policy `round_robin`: in turn, smoothly in proportion to weight. Every host has a time at which it is due next, one
 // step of 1/weight after the last (earliest deadline first); the host due first is picked. A binary heap makes that
 // O(log hosts). The first times are drawn, so that many agents do not march in step.
-import { heldBack, type Picker } from "./picker.ts";
+import { type HostSet, heldBack, NO_HOSTS, type Picker } from "./picker.ts";
 import type { PickContext, SteeredHost } from "./steered-host.ts";
 
+const NONE_DUE = new Float64Array(0);
+const EMPTY_HEAP = new Int32Array(0);
+
 export class RoundRobinPicker implements Picker {
-  #hosts: readonly SteeredHost[] = [];
-  #due = new Float64Array(0);
-  #heap = new Int32Array(0);
+  #hosts: HostSet = NO_HOSTS;
+  #due = NONE_DUE;
+  #heap = EMPTY_HEAP;
   #drawn = true;
 
-  rebuild(hosts: readonly SteeredHost[]): void {
+  rebuild(hosts: HostSet): void {
     this.#hosts = hosts;
     this.#due = new Float64Array(hosts.length);
-    this.#heap = Int32Array.from(hosts.keys());
+    this.#heap = Int32Array.from({ length: hosts.length }, (_, i) => i);
     this.#drawn = false;
   }
 
@@ -25,13 +28,13 @@ export class RoundRobinPicker implements Picker {
 
   #draw(context: PickContext): void {
     this.#drawn = true;
-    for (let i = 0; i < this.#hosts.length; i++) this.#due[i] = context.random() / this.#hosts[i]!.weight;
+    for (let i = 0; i < this.#hosts.length; i++) this.#due[i] = context.random() / this.#hosts.weightAt(i);
     for (let i = (this.#heap.length >> 1) - 1; i >= 0; i--) this.#sink(i);
   }
 
   #next(): SteeredHost {
     const index = this.#heap[0]!;
-    const host = this.#hosts[index]!;
+    const host = this.#hosts.at(index);
     this.#due[index]! += 1 / host.weight;
     this.#sink(0);
     return host;

@@ -3,12 +3,34 @@
 import type { SteeringParameters } from "./policies.ts";
 import type { PickContext, SteeredHost } from "./steered-host.ts";
 
+/**
+ * The hosts a picker chooses among. A host's state is made when `at` first names it, so a picker asks for those it draws
+ * and, when it builds its tables, for numbers only.
+ */
+export interface HostSet {
+  readonly length: number;
+  at(index: number): SteeredHost;
+  ipAt(index: number): number;
+  portAt(index: number): number;
+  weightAt(index: number): number;
+}
+
 export interface Picker {
   /** The hosts to choose among from now on; weights as they stand. Called when either changes. Never empty at a pick. */
-  rebuild(hosts: readonly SteeredHost[]): void;
+  rebuild(hosts: HostSet): void;
   /** O(1) or O(log hosts), no allocation. There is at least one host. */
   pick(context: PickContext): SteeredHost;
 }
+
+export const NO_HOSTS: HostSet = {
+  length: 0,
+  at: () => {
+    throw new Error("a pick among no hosts; the balancer must not ask for one");
+  },
+  ipAt: () => 0,
+  portAt: () => 0,
+  weightAt: () => 0,
+};
 
 /** A picker's second thoughts about a host whose share is still ramping up: draw again with the ramp's complement. */
 export function heldBack(host: SteeredHost, context: PickContext): boolean {

@@ -7,7 +7,7 @@
 import type { BalancedHost, Random } from "./balancer.ts";
 import { CallWindow } from "./call-window.ts";
 
-const INITIAL_LEASES = 8;
+const INITIAL_LEASES = 2;
 /** Of a host that was never picked: an agent knows many more hosts than are called. */
 const NONE = new Float64Array(0);
 /** More in flight at one host are not told apart: it is full by any measure. */
@@ -42,7 +42,7 @@ export interface PickContext {
 export class SteeredHost implements BalancedHost {
   readonly kind = "host";
   tag = -1;
-  /** Place in the sampler it is in; its owner's business. */
+  /** Place in its balancer's table; -1: it has left the route. */
   index = -1;
 
   /** Latency estimate in ms; 0: no call has ended yet. */

@@ -2,11 +2,14 @@
 // Vose's construction of 1991). Building is O(n) and happens when hosts come, go or change, not per pick.
 import type { Random } from "./balancer.ts";
 
+const NO_PROBABILITY = new Float64Array(0);
+const NO_ALIAS = new Int32Array(0);
+
 export class WeightedSampler {
   #size = 0;
   #uniform = true;
-  #probability = new Float64Array(0);
-  #alias = new Int32Array(0);
+  #probability = NO_PROBABILITY;
+  #alias = NO_ALIAS;
 
   get size(): number {
     return this.#size;

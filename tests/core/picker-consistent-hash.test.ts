@@ -5,7 +5,7 @@ import { ConsistentHashPicker } from "../../src/core/picker-consistent-hash.ts";
 import { DEFAULT_STEERING } from "../../src/core/policies.ts";
 import { type PickContext, SteeredHost } from "../../src/core/steered-host.ts";
 import { fuzzSeed, makeFuzzRandom } from "../support/fuzz-random.ts";
-import { Scene } from "./steered-scene.ts";
+import { Scene, setOf } from "./steered-scene.ts";
 
 const KEYS = Array.from({ length: 20_000 }, (_, i) => finalMix(i + 1));
 const SEED = fuzzSeed();
@@ -16,7 +16,7 @@ const hostsOf = (weights: readonly number[]): SteeredHost[] =>
 /** Whom each key goes to, while nothing is in flight. */
 function ownersOf(hosts: readonly SteeredHost[]): SteeredHost[] {
   const picker = new ConsistentHashPicker(DEFAULT_STEERING);
-  picker.rebuild(hosts);
+  picker.rebuild(setOf(hosts));
   const context: PickContext = {
     nowMs: 1e6,
     random: () => 0.5,
@@ -47,7 +47,7 @@ describe("keys", () => {
       const counts = new Map<SteeredHost, number>();
       // Every slot of the table once: shares are then exact, without the luck of a sample of keys.
       const picker = new ConsistentHashPicker(DEFAULT_STEERING);
-      picker.rebuild(hosts);
+      picker.rebuild(setOf(hosts));
       const context: PickContext = {
         nowMs: 1e6,
         random: () => 0.5,

@@ -3,14 +3,14 @@ import { expect, test } from "bun:test";
 import { RoundRobinPicker } from "../../src/core/picker-round-robin.ts";
 import { type PickContext, SteeredHost } from "../../src/core/steered-host.ts";
 import { fuzzCount, fuzzSeed, makeFuzzRandom } from "../support/fuzz-random.ts";
-import { Scene } from "./steered-scene.ts";
+import { Scene, setOf } from "./steered-scene.ts";
 
 const SEED = fuzzSeed();
 
 function sequence(weights: readonly number[], random: () => number, picks: number): number[] {
   const hosts = weights.map((weight, i) => new SteeredHost(i, 80, weight, "", 30_000, 0));
   const picker = new RoundRobinPicker();
-  picker.rebuild(hosts);
+  picker.rebuild(setOf(hosts));
   const context: PickContext = { nowMs: 1e6, random, keyHash: 0, inFlight: 0, maxLeaseMs: 60_000, lossy: false };
   return Array.from({ length: picks }, () => picker.pick(context).ip);
 }

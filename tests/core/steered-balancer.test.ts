@@ -452,3 +452,20 @@ test("a pick that nobody reported does not become a host's first latency", () =>
   }
   for (const count of picks.values()) expect(count).toBeGreaterThan(300);
 });
+
+test("of 100 hosts only those that were drawn or reported have a state: two after a pick, three after a report", () => {
+  const scene = new Scene(
+    Array.from({ length: 100 }, (_, i) => i + 1),
+    { policy: "adaptive", random: seeded() },
+  );
+  scene.balancer.describe(scene.nowMs);
+  expect(scene.balancer.states).toBe(0);
+  scene.pick();
+  expect(scene.balancer.states).toBe(2);
+  const untouched = scene.balancer.describe(scene.nowMs).find(({ ip, inFlight }) => inFlight === 0 && ip > 50)!.ip;
+  scene.report(untouched, "+", 3);
+  expect(scene.balancer.states).toBe(3);
+  expect(scene.verdict(untouched)).toMatchObject({ succ: 1, latencyMs: 3, sinceMs: 1_000_000 });
+  scene.update([untouched, 101]);
+  expect(scene.balancer.states).toBe(2);
+});

@@ -7,6 +7,7 @@ import { type Random, SHEDDING } from "../../src/core/balancer.ts";
 import { LARS_DEFAULTS } from "../../src/core/balancer-lars.ts";
 import type { SteeredBalancer } from "../../src/core/balancer-steered.ts";
 import { makeBalancer } from "../../src/core/make-balancer.ts";
+import type { HostSet } from "../../src/core/picker.ts";
 import { DEFAULT_STEERING, type PolicyName, type SteeringParameters } from "../../src/core/policies.ts";
 import type { SteeredHost } from "../../src/core/steered-host.ts";
 
@@ -24,6 +25,15 @@ export type SceneHost = number | ({ readonly ip: number } & Partial<Pick<Host, "
 
 export const route = (hosts: readonly SceneHost[]): Host[] =>
   hosts.map((host) => (typeof host === "number" ? makeHost(host, PORT) : makeHost(host.ip, PORT, host)));
+
+/** Hosts as a picker is given them. */
+export const setOf = (hosts: readonly SteeredHost[]): HostSet => ({
+  length: hosts.length,
+  at: (i) => hosts[i]!,
+  ipAt: (i) => hosts[i]!.ip,
+  portAt: (i) => hosts[i]!.port,
+  weightAt: (i) => hosts[i]!.weight,
+});
 
 export class Scene {
   /** Not 0: "never" must not look like "just now". */

@@ -1,0 +1,135 @@
+// The hosts of a module as a steered balancer holds them. Most of the hosts an agent knows are never called, or were once,
+// and a host's state is half a kilobyte; so that state is made when the host is first drawn or reported, and until then
+// the host is twelve bytes of its route (packed-hosts.ts) and a free place.
+import { endpointKey } from "./endpoint.ts";
+import { finalMix } from "./hash.ts";
+import type { PackedHosts } from "./packed-hosts.ts";
+import type { HostSet } from "./picker.ts";
+import type { SteeredHost } from "./steered-host.ts";
+
+/** Up to so many hosts are looked through one by one, which is as fast as a hash. */
+const FEW = 12;
+const NONE_MADE: (SteeredHost | undefined)[] = [];
+const NO_SLOTS = new Int32Array(0);
+
+/** State for a host that has none yet. */
+export type MakeHostState = (ip: number, port: number, weight: number, zone: string) => SteeredHost;
+
+export class HostTable implements HostSet {
+  readonly length: number;
+  readonly route: PackedHosts;
+  readonly #make: MakeHostState;
+  /** How many hosts have a state. */
+  states = 0;
+  #made = NONE_MADE;
+  /** A hash table, at most half full: index + 1, or 0. Built when somebody looks for a host among many. */
+  #slots = NO_SLOTS;
+
+  /** `route`: each endpoint once. */
+  constructor(route: PackedHosts, make: MakeHostState) {
+    this.length = route.length;
+    this.route = route;
+    this.#make = make;
+  }
+
+  /** The host, its state made if there is none. */
+  at(index: number): SteeredHost {
+    return this.#made[index] ?? this.#makeAt(index);
+  }
+
+  /** The host, if it has a state of its own. */
+  made(index: number): SteeredHost | undefined {
+    return this.#made[index];
+  }
+
+  /** What `at` would make, without keeping it. */
+  view(index: number): SteeredHost {
+    const { route } = this;
+    return this.#made[index] ?? this.#make(route.ip(index), route.port(index), route.weight(index), route.zone(index));
+  }
+
+  #makeAt(index: number): SteeredHost {
+    const host = this.view(index);
+    this.put(index, host);
+    return host;
+  }
+
+  /** Takes the state of a host that has none here. */
+  put(index: number, host: SteeredHost): void {
+    if (this.#made === NONE_MADE) this.#made = new Array<SteeredHost | undefined>(this.length).fill(undefined);
+    host.index = index;
+    this.states++;
+    this.#made[index] = host;
+  }
+
+  ipAt(index: number): number {
+    return this.route.ip(index);
+  }
+
+  portAt(index: number): number {
+    return this.route.port(index);
+  }
+
+  weightAt(index: number): number {
+    return this.route.weight(index);
+  }
+
+  /** Where the host with this endpoint is; -1: it is not in the route. O(1). */
+  indexOf(ip: number, port: number): number {
+    if (this.length <= FEW) return this.route.indexOf(ip, port);
+    if (this.#slots === NO_SLOTS) this.#buildSlots();
+    const mask = this.#slots.length - 1;
+    for (let slot = hashOf(ip, port) & mask; ; slot = (slot + 1) & mask) {
+      const index = this.#slots[slot]! - 1;
+      if (index < 0 || (this.route.ip(index) === ip && this.route.port(index) === port)) return index;
+    }
+  }
+
+  #buildSlots(): void {
+    let size = 32;
+    while (size < this.length * 2) size *= 2;
+    this.#slots = new Int32Array(size);
+    for (let i = 0; i < this.length; i++) {
+      let slot = hashOf(this.route.ip(i), this.route.port(i)) & (size - 1);
+      while (this.#slots[slot] !== 0) slot = (slot + 1) & (size - 1);
+      this.#slots[slot] = i + 1;
+    }
+  }
+
+  keyAt(index: number): number {
+    return endpointKey(this.route.ip(index), this.route.port(index));
+  }
+}
+
+function hashOf(ip: number, port: number): number {
+  return finalMix(Math.imul(ip, 0x9e37_79b1) ^ port);
+}
+
+/** Some hosts of a table. */
+export class HostSubset implements HostSet {
+  readonly #table: HostTable;
+  readonly #indices: readonly number[];
+  readonly length: number;
+
+  constructor(table: HostTable, indices: readonly number[]) {
+    this.#table = table;
+    this.#indices = indices;
+    this.length = indices.length;
+  }
+
+  at(index: number): SteeredHost {
+    return this.#table.at(this.#indices[index]!);
+  }
+
+  ipAt(index: number): number {
+    return this.#table.ipAt(this.#indices[index]!);
+  }
+
+  portAt(index: number): number {
+    return this.#table.portAt(this.#indices[index]!);
+  }
+
+  weightAt(index: number): number {
+    return this.#table.weightAt(this.#indices[index]!);
+  }
+}
