@@ -1,5 +1,5 @@
 // Random and mutated datagrams at the agent's ports, while a caller beside them works as always. LARS_FUZZ_COUNT says
-// how many (default 100,000), LARS_FUZZ_SEED which.
+// how many (default 25,000, under test:all 100,000), LARS_FUZZ_SEED which.
 //
 // UDP drops what comes faster than it is read, and a fuzz that is mostly dropped by the kernel tests nothing. So each
 // sender sends a few and then asks an ordinary question by the same socket: its answer says that all before it were read.
@@ -8,7 +8,7 @@ import { decodeGetHostRequest, makeGetHostRequest } from "../../src/wire/host-co
 import { decodeReportRequest, makeReportRequest } from "../../src/wire/report-codec.ts";
 import { decodeGetRouteRequest, makeGetRouteRequest } from "../../src/wire/route-codec.ts";
 import { eventually } from "../support/eventually.ts";
-import { type FuzzRandom, fuzzCount, fuzzSeed, makeFuzzRandom } from "../support/fuzz-random.ts";
+import { type FuzzRandom, fuzzSeed, makeFuzzRandom, processFuzzCount } from "../support/fuzz-random.ts";
 import { type Lars, startLars, sumMetric } from "../support/lars-processes.ts";
 import { UdpCaller } from "../support/udp-caller.ts";
 import { getHost, getRoute, mutate, report } from "./frames.ts";
@@ -18,7 +18,7 @@ import { Witness } from "./witness.ts";
 setDefaultTimeout(30_000);
 
 const SEED = fuzzSeed();
-const COUNT = fuzzCount(100_000);
+const COUNT = processFuzzCount();
 /** What the system may remember of invented module numbers and keep as free heap, however long this goes on. */
 const MAY_GROW_BYTES = 256 * 1_048_576;
 /** The kernel's default receive buffer holds 256 small datagrams or a few large ones. */

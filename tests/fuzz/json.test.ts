@@ -4,7 +4,7 @@
 // (a fiftieth of it here) and LARS_FUZZ_SEED as elsewhere.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { connect } from "node:net";
-import { type FuzzRandom, fuzzCount, fuzzSeed, makeFuzzRandom } from "../support/fuzz-random.ts";
+import { type FuzzRandom, fuzzSeed, makeFuzzRandom, processFuzzCount } from "../support/fuzz-random.ts";
 import { ADMIN_TOKEN, type Lars, type LarsProcess, startLars } from "../support/lars-processes.ts";
 import { wrongJson } from "./json-shapes.ts";
 import { Witness } from "./witness.ts";
@@ -13,7 +13,7 @@ import { Witness } from "./witness.ts";
 setDefaultTimeout(30_000);
 
 const SEED = fuzzSeed();
-const REQUESTS = Math.ceil(fuzzCount(100_000) / 50);
+const REQUESTS = Math.ceil(processFuzzCount() / 50);
 const AT_ONCE = 8;
 const MAY_GROW_BYTES = 256 * 1_048_576;
 

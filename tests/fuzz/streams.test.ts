@@ -1,5 +1,5 @@
 // Random and mutated bytes at the TCP ports of dns and report, while an agent with a caller beside works as always.
-// LARS_FUZZ_COUNT says how many frames go to each (default 100,000), LARS_FUZZ_SEED which.
+// LARS_FUZZ_COUNT says how many frames go to each (default 25,000, under test:all 100,000), LARS_FUZZ_SEED which.
 //
 // A connection is given some frames, cut into chunks anywhere, and kept until everything it was given is accounted for:
 // what is whole is a frame of its kind, and what cannot be a frame ends this connection and no other.
@@ -8,7 +8,7 @@ import { connect, type Socket } from "node:net";
 import { decodeGetRouteRequest, makeGetRouteRequest } from "../../src/wire/route-codec.ts";
 import { decodeReportStatusRequest, makeReportStatusRequest } from "../../src/wire/status-codec.ts";
 import { eventually } from "../support/eventually.ts";
-import { type FuzzRandom, fuzzCount, fuzzSeed, makeFuzzRandom } from "../support/fuzz-random.ts";
+import { type FuzzRandom, fuzzSeed, makeFuzzRandom, processFuzzCount } from "../support/fuzz-random.ts";
 import { type Lars, type LarsProcess, startLars } from "../support/lars-processes.ts";
 import { getRoute, mutate, status } from "./frames.ts";
 import { Witness } from "./witness.ts";
@@ -17,7 +17,7 @@ import { Witness } from "./witness.ts";
 setDefaultTimeout(30_000);
 
 const SEED = fuzzSeed();
-const COUNT = fuzzCount(100_000);
+const COUNT = processFuzzCount();
 const MAY_GROW_BYTES = 160 * 1_048_576;
 /** As long as no mutation gives a length that cannot be, so many are sent by one connection. */
 const FRAMES_A_CONNECTION = 200;

@@ -43,3 +43,8 @@ export function fuzzSeed(): number {
 export function fuzzCount(usual: number): number {
   return fromEnvironment("LARS_FUZZ_COUNT") ?? usual;
 }
+
+/** Messages for real processes: a quarter in a plain `bun test`, which is run after every change; the whole in test:all. */
+export function processFuzzCount(): number {
+  return fuzzCount(process.env.LARS_TEST_ALL === "true" ? 100_000 : 25_000);
+}

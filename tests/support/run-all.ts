@@ -89,7 +89,7 @@ async function runTests(name: string, files: readonly string[]): Promise<Outcome
   say(`\n== ${name}`);
   const child = Bun.spawn([process.execPath, "test", "--timeout", "60000", ...files], {
     cwd: ROOT,
-    env: { ...process.env, NO_COLOR: "1" },
+    env: { ...process.env, NO_COLOR: "1", LARS_TEST_ALL: "true" },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let text = "";
