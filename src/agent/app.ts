@@ -21,7 +21,7 @@ import { ShardUnavailable } from "./shard-pool.ts";
 import type { CallReport, PickAnswer } from "./shard-protocol.ts";
 
 export interface AgentAppDeps {
-  readonly pick: (modid: number, cmdid: number, keyHash: number) => Promise<PickAnswer>;
+  readonly pick: (modid: number, cmdid: number, keyHash: number) => PickAnswer | Promise<PickAnswer>;
   readonly describe: (modid: number, cmdid: number) => Promise<ModuleDescription | undefined>;
   readonly report: (reports: readonly CallReport[]) => void;
   readonly dnsConnected: () => boolean;

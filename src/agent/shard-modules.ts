@@ -8,7 +8,8 @@
 //
 // Whoever sends datagrams can invent module numbers, so everything here that a number creates is bounded: how many
 // modules, how many of them unknown (the oldest goes first), how many new ones per second, how many requests wait.
-import { type Host, sameHosts } from "../core/assignment.ts";
+import { adoptVerdicts } from "../core/adopt-verdicts.ts";
+import type { Host } from "../core/assignment.ts";
 import {
   type BalancedHost,
   type Balancer,
@@ -21,6 +22,7 @@ import {
 import type { CallStatistics } from "../core/call-statistics.ts";
 import { type BalancerSettings, makeBalancer, reconfigured, settingsFor } from "../core/make-balancer.ts";
 import { ModuleMap } from "../core/module-key.ts";
+import { PackedHosts } from "../core/packed-hosts.ts";
 import { NO_CHOICE, type PolicyChoice, type PolicyName } from "../core/policies.ts";
 import { sameChoice } from "../core/policy-choice.ts";
 import { counterIndex, type ShardCounters } from "./shard-counters.ts";
@@ -72,15 +74,20 @@ interface Waiting {
   waiter: Waiter | undefined;
 }
 
+/** Who waits for most modules; not to be added to. */
+const NOBODY: Waiting[] = [];
+/** There was no room for the host in the statistics. */
+const UNCOUNTED = -2;
+
 type ModuleState = "resolving" | "known" | "unknown";
 
 class Module {
   state: ModuleState = "resolving";
   balancer: Balancer | undefined;
-  hosts: readonly Host[] = [];
+  hosts = PackedHosts.NONE;
   policy = NO_CHOICE;
   revision = 0;
-  waiting: Waiting[] = [];
+  waiting = NOBODY;
   /** Those of `waiting` that are not settled. */
   unsettled = 0;
   /** Until when a request may wait for the first answer. */
@@ -179,7 +186,6 @@ export class ShardModules {
     module.balancer = reconfigured(balancer, settingsFor(this.balancing, module.policy));
     if (module.balancer === balancer) return;
     module.balancer.update(module.hosts, nowMs);
-    this.#openStatistics(module);
   }
 
   /** Chooses a host. RESOLVING: the caller may `wait`. */
@@ -190,7 +196,12 @@ export class ShardModules {
     if (module.state === "known") {
       if (nowMs - module.heardAtMs >= this.limits.updateTimeoutMs)
         this.#ask(module, this.limits.updateTimeoutMs, nowMs);
-      return module.balancer!.pick(nowMs, this.random, keyHash);
+      const picked = module.balancer!.pick(nowMs, this.random, keyHash);
+      // From now on its calls count, also those that end when it has left the route.
+      if (picked.kind === "host" && (picked as BalancedHost).tag === -1) {
+        this.#openStatistics(modid, cmdid, picked as BalancedHost);
+      }
+      return picked;
     }
     // One that is still resolving too: the first request may have found no room in the agent's list of modules.
     this.#ask(module, this.limits.negativeTtlMs, nowMs);
@@ -208,7 +219,7 @@ export class ShardModules {
     module.usedAtMs = nowMs;
     if (module.state === "resolving") return RESOLVING;
     this.#ask(module, module.state === "known" ? this.limits.updateTimeoutMs : this.limits.negativeTtlMs, nowMs);
-    return module.hosts;
+    return module.hosts.unpack();
   }
 
   /**
@@ -232,19 +243,38 @@ export class ShardModules {
   #withOthers(module: Module, picked: BalancedHost, limit: number): readonly ResolvedHost[] {
     const { hosts, balancer } = module;
     const { policy, zone } = settingsFor(this.balancing, module.policy);
-    const isLocal = (host: Host): boolean => policy !== "lars" && zone !== "" && host.zone === zone;
-    const start = hosts.findIndex(({ ip, port }) => ip === picked.ip && port === picked.port);
-    const first = hosts[start];
-    if (first === undefined) return [];
+    const isLocal = (index: number): boolean => policy !== "lars" && zone !== "" && hosts.zone(index) === zone;
+    const start = hosts.indexOf(picked.ip, picked.port);
+    if (start < 0) return [];
     const chosen: ResolvedHost[] = [];
     // From the picked one on and round: a limit must not leave out always the same.
     for (let i = 0; i < hosts.length && chosen.length < limit; i++) {
-      const host = hosts[(start + i) % hosts.length]!;
-      const { ip, port, weight } = host;
-      const fits = balancer!.find(ip, port)?.available === true && isLocal(host) === isLocal(first);
+      const index = (start + i) % hosts.length;
+      const { ip, port, weight } = hosts.host(index);
+      const fits = balancer!.find(ip, port)?.available === true && isLocal(index) === isLocal(start);
       if (i === 0 || fits) chosen.push({ ip, port, weight });
     }
     return chosen;
+  }
+
+  /** A known module's route as it was heard; undefined for any other module. */
+  route(modid: number, cmdid: number): RouteUpdate | undefined {
+    const module = this.#modules.get(modid, cmdid);
+    if (module?.state !== "known") return undefined;
+    const { revision, hosts, policy } = module;
+    return { modid, cmdid, revision, hosts: hosts.unpack(), policy };
+  }
+
+  /** A module whose route was just taken is balanced on as it was elsewhere. */
+  adopt(modid: number, cmdid: number, verdicts: readonly HostVerdict[], nowMs: number): void {
+    const balancer = this.#modules.get(modid, cmdid)?.balancer;
+    if (balancer !== undefined) adoptVerdicts(balancer, verdicts, nowMs);
+  }
+
+  /** Gives a module up. */
+  drop(modid: number, cmdid: number): void {
+    const module = this.#modules.get(modid, cmdid);
+    if (module !== undefined) this.#remove(module);
   }
 
   #ask(module: Module, intervalMs: number, nowMs: number): void {
@@ -315,6 +345,7 @@ export class ShardModules {
       return false;
     }
     const waiting: Waiting = { module, waiter };
+    if (module.waiting === NOBODY) module.waiting = [];
     module.waiting.push(waiting);
     module.unsettled++;
     this.#queue.push(waiting, nowMs + this.limits.resolveTimeoutMs);
@@ -337,7 +368,7 @@ export class ShardModules {
     const { waiter } = waiting;
     if (waiter === undefined) return;
     waiting.waiter = undefined;
-    if (--waiting.module.unsettled === 0) waiting.module.waiting = [];
+    if (--waiting.module.unsettled === 0) waiting.module.waiting = NOBODY;
     this.#counters[WAITING]! -= 1;
     waiter.settle(nowMs);
   }
@@ -353,7 +384,7 @@ export class ShardModules {
 
   /**
    * A call to a host ended. False when neither the route nor the statistics know the host: a stray or invented report.
-   * Calls to hosts that have left the route are still counted.
+   * Calls to hosts that have left the route are still counted, where they were picked or reported before.
    */
   report(
     modid: number,
@@ -368,6 +399,7 @@ export class ShardModules {
     const host = module?.balancer?.find(ip, port);
     if (host !== undefined) {
       module!.balancer!.report(host, succeeded, latencyUs, nowMs);
+      if (host.tag === -1) this.#openStatistics(modid, cmdid, host);
       if (host.tag >= 0) this.statistics.count(host.tag, succeeded, !host.available);
       return true;
     }
@@ -393,8 +425,8 @@ export class ShardModules {
     const isNewPolicy = !sameChoice(module.policy, policy);
     module.policy = policy;
     // Most routes are heard again as they are; building the pickers' tables anew would be for nothing.
-    const areNewHosts = !sameHosts(module.hosts, hosts);
-    module.hosts = hosts;
+    const areNewHosts = !module.hosts.equals(hosts);
+    if (areNewHosts) module.hosts = PackedHosts.of(hosts);
     if (hosts.length === 0) {
       module.balancer?.update([], nowMs);
       module.balancer = undefined;
@@ -404,24 +436,22 @@ export class ShardModules {
       if (isNewPolicy) this.#rebalance(module, nowMs);
       module.balancer ??= makeBalancer(settingsFor(this.balancing, policy));
       if (areNewHosts) {
-        module.balancer.update(hosts, nowMs);
-        this.#openStatistics(module);
+        module.balancer.update(module.hosts, nowMs);
       }
       module.state = "known";
       this.#doubtful.delete(module);
     }
     this.#count();
     const settled = module.waiting;
-    module.waiting = [];
+    module.waiting = NOBODY;
     for (const waiting of settled) this.#settle(waiting, nowMs);
   }
 
-  #openStatistics(module: Module): void {
-    for (const host of module.balancer!.hosts() as Iterable<BalancedHost>) {
-      if (host.tag >= 0) continue;
-      host.tag = this.statistics.open(module.modid, module.cmdid, host.ip, host.port);
-      if (host.tag < 0) this.#counters[STATISTICS_FULL]! += 1;
-    }
+  #openStatistics(modid: number, cmdid: number, host: BalancedHost): void {
+    host.tag = this.statistics.open(modid, cmdid, host.ip, host.port);
+    if (host.tag >= 0) return;
+    host.tag = UNCOUNTED;
+    this.#counters[STATISTICS_FULL]! += 1;
   }
 
   describe(modid: number, cmdid: number, nowMs: number): ModuleDescription | undefined {

@@ -3,13 +3,15 @@
 // memory, so a successor goes on where its predecessor was, within milliseconds and without a call uncounted.
 import { backoffDelay } from "../core/backoff.ts";
 import { StatisticsReader } from "../core/call-statistics.ts";
-import { shardOf } from "../core/shard-map.ts";
+import { mainShard, shardOf } from "../core/shard-map.ts";
 import { closeUdp, type OpenUdp, openUdp, ring } from "../net/udp-batch.ts";
 import type { Log } from "../platform/log.ts";
+import { LentModules, withTotals } from "./lent-modules.ts";
 import { PICK_ANSWER_NUMBERS, readPickAnswer } from "./pick-batch.ts";
 import { ShardCounters } from "./shard-counters.ts";
 import { announce, type DoorbellState, makeDoorbellState } from "./shard-doorbell.ts";
 import type { ModuleDescription, ResolveAnswer, RouteUpdate } from "./shard-modules.ts";
+import type { PeerPort } from "./shard-peers.ts";
 import type { CallReport, FromShard, PickAnswer, ShardSettings, ToShard } from "./shard-protocol.ts";
 
 export interface ShardPoolOptions {
@@ -77,6 +79,8 @@ export class ShardPool {
   #nextId = 1;
   #stopping = false;
   #picksScheduled = false;
+  /** Asked for over HTTP only: picked from here. */
+  readonly lentModules: LentModules;
   readonly #flushPicks = (): void => this.#sendPicks();
   readonly #sweeper: Timer;
   #startup: { resolve(): void; reject(error: Error): void } | undefined;
@@ -84,6 +88,20 @@ export class ShardPool {
   constructor(options: ShardPoolOptions) {
     this.#options = options;
     this.#settings = options.settings;
+    this.lentModules = new LentModules(
+      options.shards,
+      options.settings,
+      options.maxStatisticsEntries,
+      {
+        ask: (shard, modid, cmdid) => this.#post(this.#slots[shard]!, { type: "lend", modid, cmdid }),
+        giveBack: (shard, modid, cmdid, back) =>
+          this.#post(this.#slots[shard]!, { type: "returned", modid, cmdid, back }),
+        counted: (shard, calls) => this.#post(this.#slots[shard]!, { type: "counted", calls }),
+        used: (shard, modules) => this.#post(this.#slots[shard]!, { type: "used", modules }),
+      },
+      () => performance.now(),
+      Math.random,
+    );
     this.#sweeper = setInterval(() => this.#sweep(), 250);
   }
 
@@ -167,6 +185,10 @@ export class ShardPool {
       this.#post(slot, { type: "peer", shard: peer.index, port: port1, ...bellOf(peer) }, [port1]);
       this.#post(peer, { type: "peer", shard: slot.index, port: port2, ...bellOf(slot) }, [port2]);
     }
+    const { port1, port2 } = new MessageChannel();
+    const main = { type: "peer", shard: mainShard(shards), socket: undefined, doorbell: makeDoorbellState() } as const;
+    this.#post(slot, { ...main, port: port1 }, [port1]);
+    this.lentModules.connect(slot.index, port2 as unknown as PeerPort, () => this.#ring(slot));
     this.#sendRoutes(slot, this.#options.routes());
   }
 
@@ -183,9 +205,15 @@ export class ShardPool {
     if (batch.length > 0) this.#post(slot, { type: "routes", routes: batch });
   }
 
-  #post(slot: Slot, message: ToShard, transfer: Bun.Transferable[] = []): void {
-    if (slot.worker === undefined) return;
+  /** False: there is nobody now. */
+  #post(slot: Slot, message: ToShard, transfer: Bun.Transferable[] = []): boolean {
+    if (slot.worker === undefined) return false;
     slot.worker.postMessage(message, transfer);
+    this.#ring(slot);
+    return true;
+  }
+
+  #ring(slot: Slot): void {
     announce(slot.doorbell, () => {
       if (slot.socket !== undefined) ring(slot.socket);
     });
@@ -227,7 +255,14 @@ export class ShardPool {
         this.#options.onWant(message.modid, message.cmdid);
         break;
       case "forget":
+        this.lentModules.forgotten(message.modid, message.cmdid);
         this.#options.onForget(message.modid, message.cmdid);
+        break;
+      case "lent":
+        this.lentModules.lent(message.modid, message.cmdid, message.granted);
+        break;
+      case "recall":
+        this.lentModules.recall(message.modid, message.cmdid);
         break;
       case "resolved":
         this.#resolve(slot, message.id, message.answer);
@@ -259,6 +294,7 @@ export class ShardPool {
     slot.pending.clear();
     slot.picks.length = 0;
     slot.picksUnderWay = false;
+    this.lentModules.lost(slot.index);
     slot.stopped?.();
     if (this.#stopping) return;
     const ranMs = performance.now() - slot.startedAtMs;
@@ -307,6 +343,7 @@ export class ShardPool {
   }
 
   #sweep(): void {
+    this.lentModules.tick();
     const nowMs = performance.now();
     for (const slot of this.#slots) {
       for (const [id, pending] of slot.pending) {
@@ -317,19 +354,23 @@ export class ShardPool {
     }
   }
 
-  /** @throws ShardUnavailable */
-  async pick(modid: number, cmdid: number, keyHash: number): Promise<PickAnswer> {
+  /** At once where the module is lent to this thread. A promise is rejected with ShardUnavailable. */
+  pick(modid: number, cmdid: number, keyHash: number): PickAnswer | Promise<PickAnswer> {
+    const here = this.lentModules.pick(modid, cmdid, keyHash);
+    if (here !== undefined) return here;
     const slot = this.#owner(modid, cmdid);
-    return (await this.#ask(slot, (id) => {
+    return this.#ask(slot, (id) => {
       slot.picks.push(id, modid, cmdid, keyHash);
       if (this.#picksScheduled) return;
       this.#picksScheduled = true;
       setImmediate(this.#flushPicks);
-    })) as PickAnswer;
+    }) as Promise<PickAnswer>;
   }
 
   /** A pick and up to `limit` - 1 others; 0: none, only whether the module is there. @throws ShardUnavailable */
   async resolve(modid: number, cmdid: number, limit: number): Promise<ResolveAnswer> {
+    const here = this.lentModules.resolve(modid, cmdid, limit);
+    if (here !== undefined) return here;
     const owner = this.#owner(modid, cmdid);
     return (await this.#ask(owner, (id) =>
       this.#post(owner, { type: "resolve", id, modid, cmdid, limit }),
@@ -339,26 +380,27 @@ export class ShardPool {
   /** @throws ShardUnavailable */
   async describe(modid: number, cmdid: number): Promise<ModuleDescription | undefined> {
     const owner = this.#owner(modid, cmdid);
-    return (await this.#ask(owner, (id) => this.#post(owner, { type: "describe", id, modid, cmdid }))) as
+    const here = this.lentModules.describe(modid, cmdid);
+    const home = (await this.#ask(owner, (id) => this.#post(owner, { type: "describe", id, modid, cmdid }))) as
       | ModuleDescription
       | undefined;
+    return here === undefined ? home : withTotals(here, home);
   }
 
   report(reports: readonly CallReport[]): void {
-    if (reports.length === 1) {
-      this.#post(this.#owner(reports[0]!.modid, reports[0]!.cmdid), { type: "report", reports });
-      return;
-    }
-    const byOwner = Map.groupBy(reports, ({ modid, cmdid }) => this.#owner(modid, cmdid));
+    const others = reports.filter((report) => !this.lentModules.report(report));
+    const byOwner = Map.groupBy(others, ({ modid, cmdid }) => this.#owner(modid, cmdid));
     for (const [slot, own] of byOwner) this.#post(slot, { type: "report", reports: own });
   }
 
   route(update: RouteUpdate): void {
     this.#post(this.#owner(update.modid, update.cmdid), { type: "routes", routes: [update] });
+    this.lentModules.route(update);
   }
 
   configure(settings: ShardSettings): void {
     this.#settings = settings;
+    this.lentModules.configure(settings);
     for (const slot of this.#slots) this.#post(slot, { type: "configure", settings });
   }
 
@@ -387,6 +429,7 @@ export class ShardPool {
   async stop(): Promise<void> {
     this.#stopping = true;
     clearInterval(this.#sweeper);
+    this.lentModules.stop();
     await Promise.all(
       this.#slots.map(
         (slot) =>

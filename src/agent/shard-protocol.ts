@@ -7,6 +7,7 @@ import type { OpenUdp } from "../net/udp-batch.ts";
 import type { UdpAddress } from "../net/udp-socket.ts";
 import type { LogFields, LogLevel } from "../platform/log.ts";
 import type { DoorbellState } from "./shard-doorbell.ts";
+import type { CallsCounted, ModuleInHand } from "./shard-lending.ts";
 import type { ModuleDescription, ModuleLimits, ResolveAnswer, RouteUpdate } from "./shard-modules.ts";
 
 export interface ShardSettings {
@@ -65,6 +66,19 @@ export type ToShard =
     }
   | { readonly type: "report"; readonly reports: readonly CallReport[] }
   | { readonly type: "describe"; readonly id: number; readonly modid: number; readonly cmdid: number }
+  /** The main thread would have the module (shard-lending.ts). */
+  | { readonly type: "lend"; readonly modid: number; readonly cmdid: number }
+  /** The main thread has it no more. `back`: what became of it there, where that is news. */
+  | {
+      readonly type: "returned";
+      readonly modid: number;
+      readonly cmdid: number;
+      readonly back: ModuleInHand | undefined;
+    }
+  /** modid, cmdid, modid, …: lent ones that are in use. */
+  | { readonly type: "used"; readonly modules: readonly number[] }
+  /** Calls to hosts of lent modules. */
+  | { readonly type: "counted"; readonly calls: readonly CallsCounted[] }
   | { readonly type: "stop" };
 
 /** `ip`, `port`: only when picked. */
@@ -80,6 +94,14 @@ export type FromShard =
   | { readonly type: "forget"; readonly modid: number; readonly cmdid: number }
   /** Answers to picks (pick-batch.ts). */
   | Int32Array
+  /** The answer to "lend". `granted` undefined: UDP callers ask for it, or it has no route. */
+  | {
+      readonly type: "lent";
+      readonly modid: number;
+      readonly cmdid: number;
+      readonly granted: ModuleInHand | undefined;
+    }
+  | { readonly type: "recall"; readonly modid: number; readonly cmdid: number }
   | { readonly type: "resolved"; readonly id: number; readonly answer: ResolveAnswer }
   | { readonly type: "described"; readonly id: number; readonly description: ModuleDescription | undefined }
   | { readonly type: "log"; readonly level: LogLevel; readonly message: string; readonly fields: LogFields }

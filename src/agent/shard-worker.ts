@@ -7,6 +7,7 @@
 
 import { RESOLVING } from "../core/balancer.ts";
 import { CallStatistics } from "../core/call-statistics.ts";
+import { mainShard, shardOf } from "../core/shard-map.ts";
 import { type OpenUdp, ring, UdpBatch } from "../net/udp-batch.ts";
 import { bindUdp, type UdpAddress } from "../net/udp-socket.ts";
 import { takeShortSlices } from "../platform/thread-slice.ts";
@@ -14,6 +15,7 @@ import { PICK_REQUEST_NUMBERS, PickAnswers } from "./pick-batch.ts";
 import { Shard } from "./shard.ts";
 import { counterIndex, pickCounter, ShardCounters } from "./shard-counters.ts";
 import { announce, type DoorbellState, Sleeper } from "./shard-doorbell.ts";
+import { ShardLending } from "./shard-lending.ts";
 import { ShardModules } from "./shard-modules.ts";
 import { type PeerPort, ShardPeers } from "./shard-peers.ts";
 import type { FromShard, ShardStart, ToShard } from "./shard-protocol.ts";
@@ -44,6 +46,7 @@ class ShardWorker {
   readonly #counters: ShardCounters;
   readonly #modules: ShardModules;
   readonly #shard: Shard;
+  readonly #lending: ShardLending;
   readonly #peers: ShardPeers;
   readonly #picked = new PickAnswers();
   readonly #sleeper: Sleeper;
@@ -76,7 +79,7 @@ class ShardWorker {
       (block) => post({ type: "block", block }),
       start.blocks,
     );
-    this.#modules = new ShardModules(
+    const modules = new ShardModules(
       start.settings.limits,
       start.settings.balancer,
       Math.random,
@@ -87,6 +90,12 @@ class ShardWorker {
         forget: (modid, cmdid) => post({ type: "forget", modid, cmdid }),
       },
     );
+    this.#modules = modules;
+    const lending = new ShardLending(modules, statistics, {
+      lent: (modid, cmdid, granted) => post({ type: "lent", modid, cmdid, granted }),
+      recall: (modid, cmdid) => post({ type: "recall", modid, cmdid }),
+    });
+    this.#lending = lending;
     this.#peers = new ShardPeers(
       {
         request: (datagram, sink, port, address) =>
@@ -102,6 +111,10 @@ class ShardWorker {
       this.#modules,
       this.#counters,
       (shard, datagram, port, address) => this.#peers.forward(shard, datagram, port, address),
+      (modid, cmdid) => {
+        const owner = shardOf(modid, cmdid, start.shards);
+        return owner === start.index && lending.isLentFor(modid, cmdid) ? mainShard(start.shards) : owner;
+      },
     );
     this.#timer = setInterval(() => this.#tick(performance.now()), TICK_MS);
   }
@@ -176,6 +189,7 @@ class ShardWorker {
     if (nowMs - this.#tickedAtMs < TICK_MS) return;
     this.#tickedAtMs = nowMs;
     this.#modules.tick(nowMs);
+    this.#lending.tick(nowMs);
     if (nowMs - this.#forgotAtMs > FORGET_EVERY_MS) {
       this.#forgotAtMs = nowMs;
       this.#modules.forgetIdle(nowMs);
@@ -218,6 +232,18 @@ class ShardWorker {
           id: message.id,
           description: this.#modules.describe(message.modid, message.cmdid, nowMs),
         });
+        break;
+      case "lend":
+        this.#lending.ask(message.modid, message.cmdid, nowMs);
+        break;
+      case "returned":
+        this.#lending.returned(message.modid, message.cmdid, message.back, nowMs);
+        break;
+      case "used":
+        this.#lending.used(message.modules, nowMs);
+        break;
+      case "counted":
+        this.#lending.counted(message.calls);
         break;
       case "stop":
         clearInterval(this.#timer);

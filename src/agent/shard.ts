@@ -68,6 +68,9 @@ export class Shard {
     readonly modules: ShardModules,
     counters: ShardCounters,
     private readonly forward: Forward,
+    /** Of every module; `index` where it is this shard's. */
+    private readonly ownerOf: (modid: number, cmdid: number) => number = (modid, cmdid) =>
+      shardOf(modid, cmdid, shards),
   ) {
     this.#counters = counters.values;
   }
@@ -207,7 +210,7 @@ export class Shard {
   }
 
   #forwarded(modid: number, cmdid: number, datagram: Uint8Array, port: number, address: UdpAddress): boolean {
-    const owner = shardOf(modid, cmdid, this.shards);
+    const owner = this.ownerOf(modid, cmdid);
     if (owner === this.index) return false;
     this.#counters[FORWARDED]! += 1;
     this.forward(owner, datagram, port, address);

@@ -7,3 +7,8 @@ export function shardOf(modid: number, cmdid: number, shards: number): number {
   const remainder = ((modid + cmdid) | 0) % shards;
   return remainder < 0 ? remainder + shards : remainder;
 }
+
+/** The number of the one that is no worker: the main thread, which has what others lend it. */
+export function mainShard(shards: number): number {
+  return shards;
+}
