@@ -135,10 +135,21 @@ describe("numbers that callers invent", () => {
 });
 
 test("hosts beyond the statistics' bound are picked and reported, not counted, and that is counted", () => {
-  const rig = new ShardRig({}, { entries: 1 }).route(1, 1, 10, 8, 9).report(1, 1, 9, 0);
+  const rig = new ShardRig({}, { entries: 1 }).route(1, 1, 10, 8, 9).report(1, 1, 8, 0);
+  expect(rig.read("statistics_full")).toBe(0);
+  rig.report(1, 1, 9, 0).report(1, 1, 9, 0);
   expect(rig.read("statistics_full")).toBe(1);
-  expect(rig.totals(1, 1)).toEqual([]);
-  expect(rig.read("reports")).toBe(1);
+  expect(rig.totals(1, 1)).toEqual([{ ip: 8, port: 80, succ: 1, err: 0, ejected: false }]);
+  expect(rig.read("reports")).toBe(3);
+  const replies = [1, 2, 3, 4].flatMap((seq) => rig.ask(seq, 1, 1).replies());
+  expect(replies.filter((reply) => reply.endsWith("host 9:80")).length).toBe(2);
+});
+
+test("a host that was picked and left the route before its call ended is counted; one that never was is a stranger", () => {
+  const rig = new ShardRig().route(1, 1, 5, 8).ask(1, 1, 1).route(1, 1, 6, 9).report(1, 1, 8, 0);
+  expect(rig.totals(1, 1)).toEqual([{ ip: 8, port: 80, succ: 1, err: 0, ejected: false }]);
+  rig.route(1, 1, 7, 10).report(1, 1, 9, 0);
+  expect([rig.read("reports"), rig.read("reports_of_strangers")]).toEqual([1, 1]);
 });
 
 test("a module is described by state, age, verdicts and totals", () => {
