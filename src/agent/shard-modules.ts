@@ -8,6 +8,7 @@
 //
 // Whoever sends datagrams can invent module numbers, so everything here that a number creates is bounded: how many
 // modules, how many of them unknown (the oldest goes first), how many new ones per second, how many requests wait.
+import { adoptVerdicts } from "../core/adopt-verdicts.ts";
 import type { Host } from "../core/assignment.ts";
 import {
   type BalancedHost,
@@ -254,6 +255,26 @@ export class ShardModules {
       if (i === 0 || fits) chosen.push({ ip, port, weight });
     }
     return chosen;
+  }
+
+  /** A known module's route as it was heard; undefined for any other module. */
+  route(modid: number, cmdid: number): RouteUpdate | undefined {
+    const module = this.#modules.get(modid, cmdid);
+    if (module?.state !== "known") return undefined;
+    const { revision, hosts, policy } = module;
+    return { modid, cmdid, revision, hosts: hosts.unpack(), policy };
+  }
+
+  /** A module whose route was just taken is balanced on as it was elsewhere. */
+  adopt(modid: number, cmdid: number, verdicts: readonly HostVerdict[], nowMs: number): void {
+    const balancer = this.#modules.get(modid, cmdid)?.balancer;
+    if (balancer !== undefined) adoptVerdicts(balancer, verdicts, nowMs);
+  }
+
+  /** Gives a module up. */
+  drop(modid: number, cmdid: number): void {
+    const module = this.#modules.get(modid, cmdid);
+    if (module !== undefined) this.#remove(module);
   }
 
   #ask(module: Module, intervalMs: number, nowMs: number): void {
