@@ -17,10 +17,12 @@ import { httpReads } from "./rows/http-reads.ts";
 import { leases } from "./rows/leases.ts";
 import { loadAlone } from "./rows/load.ts";
 import { outage } from "./rows/outage.ts";
+import { pickInProcess } from "./rows/pick.ts";
 import { reportPipeline } from "./rows/report-pipeline.ts";
 
 const BENCHES: readonly Bench[] = [
   loadAlone,
+  pickInProcess,
   agentUdp,
   agentLatency,
   agentMemory,
