@@ -139,4 +139,14 @@ export class LeaseClock {
     const ahead = Math.min(Math.max(0, nowMs - this.#movedAfterMs), TAKE_OVER_MS + 2 * LEASE_TICK_MS);
     return this.#row.clockMs + Math.ceil(ahead);
   }
+
+  /**
+   * The most the clock can stand at, also where the row has not been seen for long: `running` ends soon after it was seen
+   * moving, while others may have moved it on ever since. (It may be a step more, where a move took long to arrive.)
+   * undefined: never seen.
+   */
+  latest(nowMs: number): number | undefined {
+    if (this.#row === undefined) return undefined;
+    return this.#row.clockMs + Math.ceil(Math.max(0, nowMs - this.#movedAfterMs));
+  }
 }

@@ -134,7 +134,7 @@ export class LeaseRenewals {
   /** A renewal of it may be written after it was answered. */
   #mayWait({ expiresMs }: Known): boolean {
     const { time, writesAtOnce } = this.#options;
-    return !writesAtOnce && expiresMs - (time.reckoned() ?? Number.POSITIVE_INFINITY) > WRITE_LATE_MS;
+    return !writesAtOnce && expiresMs - (time.latest() ?? Number.POSITIVE_INFINITY) > WRITE_LATE_MS;
   }
 
   async #heartbeat(id: string, may: (modid: number, cmdid: number) => boolean): Promise<HeartbeatAnswer> {

@@ -40,6 +40,11 @@ export class LeaseTime {
     return this.#clock.running(this.#time.nowMs());
   }
 
+  /** The most it can show now, whatever became of it since it was last seen; undefined: it was never seen. */
+  latest(): number | undefined {
+    return this.#clock.latest(this.#time.nowMs());
+  }
+
   /**
    * As `reckoned` while the last look is so recent that the clock cannot be ahead of that; undefined: look at the row.
    */

@@ -228,9 +228,21 @@ describe("the reckoned clock", () => {
     expect(world.instances[0]!.clock.running(world.instances[0]!.nowMs + 60_000)).toBe(world.row.clockMs + 1_100);
     expect(new LeaseClock().running(5)).toBeUndefined();
   });
+
+  test("what the clock stands at most goes on as long as it is not seen, and ends with the next look", () => {
+    const world = new World(2);
+    world.pass(10_000);
+    const [one, two] = world.instances as [Instance, Instance];
+    world.pass(5_000, [two]);
+    expect(one.clock.latest(one.nowMs)).toBeGreaterThanOrEqual(world.row.clockMs);
+    expect(one.clock.latest(one.nowMs)).toBeLessThanOrEqual(world.row.clockMs + TAKE_OVER_MS + 2 * LEASE_TICK_MS);
+    world.pass(500);
+    expect(one.clock.latest(one.nowMs)! - world.row.clockMs).toBeLessThanOrEqual(2 * LEASE_TICK_MS);
+    expect(new LeaseClock().latest(5)).toBeUndefined();
+  });
 });
 
-test("any number of instances that look, stall, lose the database, restart: the clock never goes back, never runs faster than real time, and goes on while one looks steadily", () => {
+test("any number of instances that look, stall, lose the database, restart: the clock never goes back, never runs faster than real time, stands a step beyond what any of them thinks possible at most, and goes on while one looks steadily", () => {
   const action = fc.oneof(
     { weight: 10, arbitrary: fc.record({ kind: fc.constant("look" as const), who: fc.nat(2) }) },
     { weight: 6, arbitrary: fc.record({ kind: fc.constant("pass" as const), ms: fc.integer({ min: 1, max: 400 }) }) },
@@ -291,6 +303,10 @@ test("any number of instances that look, stall, lose the database, restart: the 
           }
         }
         expect(instance.clock.running(instance.nowMs) ?? world.row.clockMs).toBeGreaterThanOrEqual(0);
+        for (const { clock, nowMs } of world.instances) {
+          const most = clock.latest(nowMs) ?? Number.POSITIVE_INFINITY;
+          if (most + MAX_STEP_MS < world.row.clockMs) throw new Error(`${world.row.clockMs}, and ${most} at most`);
+        }
       }
       expect(world.row.clockMs).toBeLessThanOrEqual(world.nowMs);
       const [steady] = world.instances;

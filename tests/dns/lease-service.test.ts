@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { makeHost } from "../../src/core/assignment.ts";
+import type { Lease } from "../../src/core/lease.ts";
 import { LeaseInstance, LeaseWorld } from "./lease-rig.ts";
 
 /** A started instance that moves the clock. */
@@ -155,6 +156,32 @@ describe("two instances", () => {
     expect(await one.beaten("a")).toBe("renewed");
   });
 });
+
+// What was written last decides: from then on until the lease is written again its clock runs, seen or not.
+test.each(Array.from({ length: 14 }, (_, i) => 3_000 + 100 * i))(
+  "an instance that falls silent towards the database %i ms after it granted a lease of 4 s answers no heartbeat with less than 2 s left, and its holder has time to ask another",
+  async (silentAtMs) => {
+    const world = new LeaseWorld();
+    const [one, two] = [await world.start("one"), await world.start("other")];
+    await one.register("a", 1, { ttlMs: 4_000 });
+    const startedAtMs = world.clock.nowMs();
+    world.clock.setTimer(silentAtMs, () => one.hang());
+    let answered = 0;
+    for (let i = 0; i < 10; i++) {
+      const askedAtMs = world.clock.nowMs();
+      const [{ expiresMs }] = world.store.leases.all as [Lease];
+      const restMs = expiresMs - world.store.leases.clockMs;
+      if ((await one.beaten("a")) !== "renewed") expect(await two.beaten("a")).toBe("renewed");
+      else if (askedAtMs - startedAtMs > silentAtMs) {
+        answered++;
+        expect(restMs).toBeGreaterThan(2_000);
+      }
+      await world.pass(1_333 - (world.clock.nowMs() - askedAtMs));
+    }
+    expect(answered).toBeLessThanOrEqual(2);
+    expect(await two.hosts()).toHaveLength(1);
+  },
+);
 
 describe("nothing ends because of", () => {
   test("a wall clock set by an hour, either way", async () => {
