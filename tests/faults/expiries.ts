@@ -1,4 +1,4 @@
-// Which hosts left their routes because a lease ended, as the change log tells it.
+// Which hosts left their routes because a lease ended (or was ended), as the change log tells it.
 import { ADMIN_TOKEN } from "../support/lars-processes.ts";
 
 interface LogPage {
@@ -19,8 +19,12 @@ export interface Expiries {
   readonly expired: readonly string[];
 }
 
-/** From after a revision to the end of the log. */
-export async function readExpiries(dns: string, after: number): Promise<Expiries> {
+/** From after a revision to the end of the log; `actions` is what made them leave. */
+export async function readExpiries(
+  dns: string,
+  after: number,
+  actions: readonly string[] = ["expire"],
+): Promise<Expiries> {
   const expired: string[] = [];
   for (let revision = after; ; ) {
     const response = await fetch(`${dns}/v1/changes?after=${revision}&limit=1000`, {
@@ -30,7 +34,7 @@ export async function readExpiries(dns: string, after: number): Promise<Expiries
     const { changes } = (await response.json()) as LogPage;
     if (changes.length === 0) return { revision, expired };
     for (const { action, items } of changes) {
-      if (action !== "expire") continue;
+      if (!actions.includes(action)) continue;
       for (const { before, after } of items) {
         const kept = new Set(after?.hosts?.map(({ ip, port }) => `${ip}:${port}`));
         expired.push(

@@ -4,11 +4,12 @@
 import { expect } from "bun:test";
 import { eventually } from "../support/eventually.ts";
 import { ADMIN_TOKEN, type Lars, type LarsProcess, sumMetric } from "../support/lars-processes.ts";
+import { AgentServices } from "./agent-services.ts";
 import { Callers } from "./callers.ts";
 import { readExpiries } from "./expiries.ts";
 import { type FaultRow, goesOn } from "./fault-table.ts";
 import { type LoggedChange, lostWrites, type Sighting, violations, type WriteRecord } from "./history.ts";
-import { LeaseHolders } from "./lease-holders.ts";
+import { LeaseHolders, triesOf } from "./lease-holders.ts";
 import { BASE_HOSTS, RouteWriter, readChangeLog } from "./route-writer.ts";
 
 export interface Fault {
@@ -18,6 +19,8 @@ export interface Fault {
   readonly begin: () => void | Promise<void>;
   /** What ends it. The time to heal counts from before this is called. */
   readonly end: () => void | Promise<void>;
+  /** The agent does not run or reaches no dns while it lasts: what registered at it may end, and comes back. */
+  readonly agentAlone?: boolean;
   /** The agent is killed: calls counted since its last flush are lost, and it begins again with the routes of its snapshot. */
   readonly restartsAgent?: boolean;
 }
@@ -42,6 +45,7 @@ const WRITTEN = MODULES.slice(0, 6);
 export class FaultScene {
   readonly #revisions = new Map<number, number>();
   readonly #leases: LeaseHolders;
+  readonly #services: AgentServices;
   /** Of faults before: a write without an answer may still happen, once, when the dns that has it reaches the database. */
   readonly #unanswered: WriteRecord[] = [];
   #nextId = 1;
@@ -51,11 +55,13 @@ export class FaultScene {
     private readonly options: SceneOptions = {},
   ) {
     this.#leases = new LeaseHolders({ ...LEASES, dns: lars.dns.map(({ url }) => url) });
+    this.#services = new AgentServices(lars.agent[0]!, LEASES.ttlSeconds, options.callersCommand);
   }
 
   /** Ends what runs between faults, then the processes. */
   async stop(): Promise<void> {
     await this.#leases.stop();
+    await this.#services.stop();
     await this.lars.stop();
   }
 
@@ -75,6 +81,7 @@ export class FaultScene {
     }
     await this.#leases.register();
     this.#leases.start();
+    await this.#services.registered(this.lars.dns[0]!);
   }
 
   /** The dns instance that the agent is connected to. */
@@ -119,11 +126,13 @@ export class FaultScene {
       const endedAtMs = performance.now();
       await fault.end();
       const healedAtMs = await this.#healed(writer, callers, endedAtMs);
+      await this.#services.back(this.lars.dns[0]!, endedAtMs);
       await Promise.all(this.lars.all.map((process) => process.ready(60_000)));
       await writer.stop();
       const log = await this.#settled(writer, callers, startRevision);
       const summary = await callers.end();
-      const leasesKept = await this.#leasesKept(startRevision);
+      const leasesKept = await this.#leasesKept(startRevision, beganAtMs);
+      if (!fault.agentAlone) await this.#services.judge(this.lars.dns[0]!, startRevision);
       const sightings = this.#sightings(callers);
       const wrong = violations({
         writes: [...this.#unanswered, ...writer.writes],
@@ -206,7 +215,7 @@ export class FaultScene {
   }
 
   /** How many of the leases that are renewed all the time were never given up since. */
-  async #leasesKept(startRevision: number): Promise<number> {
+  async #leasesKept(startRevision: number, beganAtMs: number): Promise<number> {
     const [dns] = this.lars.dns;
     const { revision, expired } = await readExpiries(dns!.url, startRevision);
     const { routes } = await read<{ routes: { hosts: { ip: string; port: number }[] }[] }>(
@@ -215,10 +224,18 @@ export class FaultScene {
     );
     const there = new Set(routes.flatMap(({ hosts }) => hosts.map(({ ip, port }) => `${ip}:${port}`)));
     const gone = new Set(expired);
-    return this.#leases.holders.filter(({ id, ip, port }) => {
-      const endpoint = `${ip}:${port}`;
-      return there.has(endpoint) && !gone.has(endpoint) && !this.#leases.wronglyEnded.includes(id);
-    }).length;
+    const ended = new Set(this.#leases.wronglyEnded.splice(0));
+    const kept = new Set(
+      this.#leases.holders.filter(({ id, ip, port }) => {
+        const endpoint = `${ip}:${port}`;
+        return there.has(endpoint) && !gone.has(endpoint) && !ended.has(id);
+      }),
+    );
+    for (const holder of this.#leases.holders) {
+      if (!kept.has(holder))
+        process.stdout.write(`  lost its lease: ${holder.id}, which asked ${triesOf(holder, beganAtMs)}\n`);
+    }
+    return kept.size;
   }
 
   #revisionShown(writes: readonly number[]): number {

@@ -23,6 +23,18 @@ export interface Holder {
   acknowledgedMs: number;
   /** It has stopped saying anything. */
   silent: boolean;
+  /** What it asked last and what came of it, the newest last: for whoever wonders how a lease came to end. */
+  readonly tries: Try[];
+}
+
+export interface Try {
+  /** When it was sent, on performance.now(). */
+  readonly atMs: number;
+  readonly tookMs: number;
+  /** Which instance was asked. */
+  readonly dns: number;
+  /** 0: none came in time. */
+  readonly status: number;
 }
 
 const TICK_MS = 5;
@@ -31,13 +43,23 @@ const MAX_UNDER_WAY = 128;
 const HEARTBEAT_TIMEOUT_MS = 1000;
 /** Many thousands register at once, and each is durable when it is answered. */
 const REGISTER_TIMEOUT_MS = 10_000;
+const TRIES_KEPT = 20;
+
+/** For people; `fromMs` is what its times count from. */
+export function triesOf({ tries }: Holder, fromMs: number): string {
+  const told = tries.map(
+    ({ atMs, tookMs, dns, status }) =>
+      `dns ${dns} at ${((atMs - fromMs) / 1000).toFixed(2)} s (${status || "no answer"} in ${Math.round(tookMs)} ms)`,
+  );
+  return told.join(", ");
+}
 
 export class LeaseHolders {
   readonly holders: readonly Holder[];
   heartbeats = 0;
   /** Answers other than 200, and none at all, each followed by a try at another instance. */
   readonly failures = new Map<string, number>();
-  /** Leases that a dns said had ended although they were renewed. */
+  /** Leases that a dns said had ended although they were renewed; their holders register again. */
   readonly wronglyEnded: string[] = [];
   #underWay = 0;
   #timer: Timer | undefined;
@@ -53,15 +75,19 @@ export class LeaseHolders {
       sentMs: 0,
       acknowledgedMs: 0,
       silent: false,
+      tries: [],
     }));
   }
 
-  async #ask(path: string, body: unknown, first: number, timeoutMs: number): Promise<number> {
+  async #ask(i: number, path: string, body: unknown, timeoutMs: number): Promise<number> {
     const { dns } = this.options;
+    const { tries } = this.holders[i]!;
     for (let attempt = 0; ; attempt++) {
       let status = 0;
+      const asked = (i + attempt) % dns.length;
+      const atMs = performance.now();
       try {
-        const response = await fetch(`${dns[(first + attempt) % dns.length]}/v1/registrations/${path}`, {
+        const response = await fetch(`${dns[asked]}/v1/registrations/${path}`, {
           method: "PUT",
           headers: {
             authorization: `Bearer ${ADMIN_TOKEN}`,
@@ -75,6 +101,8 @@ export class LeaseHolders {
       } catch {
         // Refused, cut or timed out: as a status of its own.
       }
+      tries.push({ atMs, tookMs: performance.now() - atMs, dns: asked, status });
+      if (tries.length > TRIES_KEPT) tries.shift();
       if (status === 200 || status === 404) return status;
       const what = status === 0 ? "no answer" : String(status);
       this.failures.set(what, (this.failures.get(what) ?? 0) + 1);
@@ -84,19 +112,28 @@ export class LeaseHolders {
 
   /** Registers all. @throws when one is refused */
   async register(): Promise<void> {
-    const { ttlSeconds } = this.options;
     const left = [...this.holders.entries()].reverse();
     const work = async (): Promise<void> => {
       for (let next = left.pop(); next !== undefined; next = left.pop()) {
         const [i, holder] = next;
-        const { id, modid, cmdid, ip, port } = holder;
-        holder.sentMs = performance.now();
-        const status = await this.#ask(id, { modid, cmdid, ip, port, ttlSeconds }, i, REGISTER_TIMEOUT_MS);
-        if (status !== 200) throw new Error(`registration ${id} was answered ${status}`);
-        holder.acknowledgedMs = performance.now();
+        const status = await this.#register(i);
+        if (status !== 200) throw new Error(`registration ${holder.id} was answered ${status}`);
       }
     };
     await Promise.all(Array.from({ length: MAX_UNDER_WAY }, work));
+  }
+
+  async #register(i: number): Promise<number> {
+    const holder = this.holders[i]!;
+    const { id, modid, cmdid, ip, port } = holder;
+    const { ttlSeconds } = this.options;
+    const sentMs = performance.now();
+    const status = await this.#ask(i, id, { modid, cmdid, ip, port, ttlSeconds }, REGISTER_TIMEOUT_MS);
+    if (status === 200) {
+      holder.sentMs = sentMs;
+      holder.acknowledgedMs = performance.now();
+    }
+    return status;
   }
 
   /** Heartbeats of all that are registered and not silent, spread evenly, each at a third of its time to live. */
@@ -116,13 +153,16 @@ export class LeaseHolders {
     if (holder.silent || holder.acknowledgedMs === 0) return;
     this.#underWay++;
     const sentMs = performance.now();
-    const status = await this.#ask(`${holder.id}/heartbeat`, undefined, i, HEARTBEAT_TIMEOUT_MS);
-    this.#underWay--;
+    const status = await this.#ask(i, `${holder.id}/heartbeat`, undefined, HEARTBEAT_TIMEOUT_MS);
     if (status === 200) {
       this.heartbeats++;
       holder.sentMs = sentMs;
       holder.acknowledgedMs = performance.now();
-    } else if (status === 404) this.wronglyEnded.push(holder.id);
+    } else if (status === 404 && !holder.silent) {
+      this.wronglyEnded.push(holder.id);
+      await this.#register(i);
+    }
+    this.#underWay--;
   }
 
   /** Ends the heartbeats; those under way are awaited. */

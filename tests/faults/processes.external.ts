@@ -118,7 +118,11 @@ test("MariaDB stopped: no pick fails, no acknowledged write and no call is lost"
 }, 120_000);
 
 test("the agent killed: picks fail until it is started again, and then none does", async () => {
-  const row = await scene.run({ ...killed("agent", () => scene.lars.agent[0]!), restartsAgent: true });
+  const row = await scene.run({
+    ...killed("agent", () => scene.lars.agent[0]!),
+    agentAlone: true,
+    restartsAgent: true,
+  });
   keepFaultRow("processes", row);
   expect(row.lost).toBe(0);
   expect(row.leasesKept).toBe(LEASES.count);
@@ -128,7 +132,7 @@ test("the agent killed: picks fail until it is started again, and then none does
 }, 120_000);
 
 fullLengthOnly("the agent stopped: picks fail until it goes on, no call it was told of is lost", async () => {
-  const row = await scene.run(stopped("agent", () => scene.lars.agent[0]!));
+  const row = await scene.run({ ...stopped("agent", () => scene.lars.agent[0]!), agentAlone: true });
   keepFaultRow("processes", row);
   expect(row.lost).toBe(0);
   expect(row.leasesKept).toBe(LEASES.count);

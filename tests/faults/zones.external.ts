@@ -70,6 +70,7 @@ describe.skipIf(refused !== undefined)(`zones${unless(refused)}`, () => {
     await harmless({
       name: "zone and zone: cut",
       holdMs: CUT_MS,
+      agentAlone: true,
       async begin() {
         for (const [here, there] of across) await network.cut(here, there);
       },
@@ -88,6 +89,7 @@ describe.skipIf(refused !== undefined)(`zones${unless(refused)}`, () => {
       const row = await scene.run({
         name: "zone and zone: cut, follower killed and started",
         holdMs: CUT_MS,
+        agentAlone: true,
         async begin() {
           for (const [here, there] of across) await network.cut(here, there);
           await follower.kill();
