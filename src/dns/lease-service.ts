@@ -83,7 +83,7 @@ export class LeaseService {
         return { ok: false, reason: "full", detail };
       }
     }
-    return await routes.commit({ action: "register", ...terms, may }, author);
+    return await routes.commit({ action: "register", ...terms, may }, author, !this.renewals.isKnown(terms.id));
   }
 
   /** @throws StoreUnavailable */

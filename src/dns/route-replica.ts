@@ -194,16 +194,27 @@ function markOf(record: RouteRecord | NameRecord | undefined): number {
 
 /** The replica plus what a write in progress has done so far; nobody else sees it before the commit. */
 export class StagedRoutes extends Routes {
-  readonly #base: RouteReplica;
+  #base: RouteReplica | StagedRoutes;
   readonly #touched = new ModuleMap<Set<number> | undefined>();
   readonly #routes = new ModuleMap<RouteRecord>();
   readonly #names = new Map<string, NameRecord>();
   #revision: number;
 
-  constructor(base: RouteReplica) {
+  /** `base`: may be another write that is not committed yet. */
+  constructor(base: RouteReplica | StagedRoutes) {
     super();
     this.#base = base;
     this.#revision = base.revision;
+  }
+
+  /** Of the last change that it sees. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** The write that it was staged on is in `replica` now. */
+  rebase(replica: RouteReplica): void {
+    this.#base = replica;
   }
 
   route(modid: number, cmdid: number): RouteRecord | undefined {

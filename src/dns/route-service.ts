@@ -30,10 +30,12 @@ import {
   type CommitResult,
   isLeaseChange,
   type LeaseOutcome,
+  type WriterMoment,
   wantedLeases,
 } from "./change-writer.ts";
 import { ForeignLooks } from "./foreign-looks.ts";
 import { type RouteReplica, StagedRoutes, type TouchedHosts } from "./route-replica.ts";
+import { type Landed, WriteAhead } from "./write-ahead.ts";
 
 export interface RouteServiceOptions {
   readonly store: RouteStore;
@@ -56,6 +58,7 @@ export type RoutesListener = (routes: readonly RouteRecord[], touched?: TouchedH
 interface Waiting {
   readonly change: Change;
   readonly author: Author;
+  readonly isNew: boolean;
   resolve(result: CommitResult): void;
   reject(error: unknown): void;
 }
@@ -73,12 +76,17 @@ export class RouteService {
   #announced = 0;
   readonly #waiting: Waiting[] = [];
   #writing = false;
+  readonly #ahead: WriteAhead<Waiting>;
   #loaded = false;
   #polling: Promise<void> | undefined;
   #polledAtMs = Number.NEGATIVE_INFINITY;
   readonly #looks: ForeignLooks;
   #failure: string | undefined = "the routes are not loaded yet";
-  readonly counts = { commits: 0, transactions: 0, adoptions: 0, vanishings: 0, polls: 0, pollFailures: 0 };
+  readonly counts = {
+    ...{ commits: 0, transactions: 0, adoptions: 0, vanishings: 0, polls: 0, pollFailures: 0 },
+    /** Transactions that were planned before they had the lock, and those of them that went the long way after all. */
+    ...{ aheads: 0, misses: 0 },
+  };
   #badRows = 0;
 
   constructor(options: RouteServiceOptions) {
@@ -88,6 +96,19 @@ export class RouteService {
       ...options,
       intervalMs: options.fullReloadIntervalMs,
       take: (look) => this.#takeLook(look),
+    });
+    this.#ahead = new WriteAhead({
+      ...options,
+      counts: this.counts,
+      moment: () => this.#moment(),
+      landed: (batch, landed, others) => {
+        if (others !== undefined) this.#take(this.replica.apply(others));
+        this.#land(landed);
+        this.#resolve(batch, landed.results);
+      },
+      failed: (batch, error) => this.#reject(batch, error),
+      missed: (batch) => this.#waiting.unshift(...batch),
+      ready: () => this.#drain(),
     });
   }
 
@@ -244,42 +265,54 @@ export class RouteService {
   }
 
   /**
-   * Commits a change. Resolves when it is durable and in the replica.
+   * Commits a change. Resolves when it is durable and in the replica. `isNew`: a registration of which nothing is known.
    * @throws StoreUnavailable when the database cannot be reached; the change may then have been made or not
    */
-  commit(change: Change, author: Author): Promise<CommitResult> {
+  commit(change: Change, author: Author, isNew = false): Promise<CommitResult> {
     if (this.#waiting.length >= (this.#options.maxWaiting ?? 10_000)) {
       return Promise.reject(
         new StoreUnavailable(`${this.#waiting.length} changes are waiting for the database already`),
       );
     }
     const result = new Promise<CommitResult>((resolve, reject) => {
-      this.#waiting.push({ change, author, resolve, reject });
+      this.#waiting.push({ change, author, isNew, resolve, reject });
     });
-    void this.#drain();
+    this.#drain();
     return result;
   }
 
-  async #drain(): Promise<void> {
-    if (this.#writing) return;
-    this.#writing = true;
-    try {
-      while (this.#waiting.length > 0) await this.#commitBatch(this.#waiting.splice(0, MAX_BATCH));
-    } finally {
-      this.#writing = false;
+  #drain(): void {
+    while (this.#waiting.length > 0 && !this.#writing) {
+      const batch = this.#waiting.slice(0, MAX_BATCH);
+      const ahead = this.#loaded && this.#ahead.begin(batch);
+      if (!ahead && this.#ahead.underWay > 0) return;
+      this.#waiting.splice(0, batch.length);
+      if (!ahead) void this.#commitBatch(batch);
     }
   }
 
   async #commitBatch(batch: readonly Waiting[]): Promise<void> {
+    this.#writing = true;
+    this.#ahead.wroteLong(batch.length);
     try {
-      const results = await this.#transactLooking(batch);
-      batch.forEach((waiting, i) => {
-        waiting.resolve(results[i]!);
-      });
+      this.#resolve(batch, await this.#transactLooking(batch));
     } catch (error) {
-      if (error instanceof StoreUnavailable) this.#setFailure(error);
-      for (const waiting of batch) waiting.reject(error);
+      this.#reject(batch, error);
+    } finally {
+      this.#writing = false;
+      this.#drain();
     }
+  }
+
+  #resolve(batch: readonly Waiting[], results: readonly CommitResult[]): void {
+    batch.forEach((waiting, i) => {
+      waiting.resolve(results[i]!);
+    });
+  }
+
+  #reject(batch: readonly Waiting[], error: unknown): void {
+    if (error instanceof StoreUnavailable) this.#setFailure(error);
+    for (const waiting of batch) waiting.reject(error);
   }
 
   /** What concerns the whole table is planned against what a look finds there; other writers need not wait for it. */
@@ -310,8 +343,7 @@ export class RouteService {
         if (tx.revision > this.replica.revision || !this.#loaded) {
           staged.stage(await tx.readSince(this.#loaded ? this.replica.revision : 0));
         }
-        const { clock, leaseMs } = this.#options;
-        const writer = new ChangeWriter(tx, staged, { wallMs: clock.wallMs(), leaseMs: leaseMs?.() });
+        const writer = new ChangeWriter(tx, staged, this.#moment());
         const entered = await writer.loadLeases(changes);
         const byHand = changes.filter((change) => !isLeaseChange(change));
         const touched = [...touchedModules(byHand), ...entered];
@@ -327,11 +359,20 @@ export class RouteService {
       wantedLeases(changes, this.replica),
     );
     this.#noteAdopted(adopted);
+    this.#land({ staged, results, leases });
+    return results;
+  }
+
+  #land({ staged, results, leases }: Landed): void {
     this.counts.transactions++;
-    this.counts.commits += results.filter((result) => result.ok && result.changed).length;
+    for (const result of results) if (result.ok && result.changed) this.counts.commits++;
     this.#take(this.replica.apply(staged.delta()), staged.touched);
     if (leases.put.length + leases.removed.length > 0) for (const listener of this.#leaseListeners) listener(leases);
-    return results;
+  }
+
+  #moment(): WriterMoment {
+    const { clock, leaseMs } = this.#options;
+    return { wallMs: clock.wallMs(), leaseMs: leaseMs?.() };
   }
 
   #maxVanishShare(): number {

@@ -173,6 +173,20 @@ export interface RouteStore {
    *   commit, the change may have been made all the same
    */
   write<T>(work: (tx: RouteTransaction) => Promise<T>, wanted?: WantedLeases): Promise<T>;
+  /** Whether {@link writeAhead} is worth asking. */
+  readonly foresees?: boolean;
+  /**
+   * As {@link write}, without waiting for the lock or for a write before it: `work` plans at once, on the tables as this
+   * store's last write leaves them, also while that is under way. They must be at `revision` then. `work` sees no lease of the
+   * ids and no foreign row at the places it asks for. undefined: something is otherwise (or cannot be known in advance),
+   * nothing was made, and `write` is to be asked. `sent`: called when a next one may be begun on top.
+   * @throws StoreUnavailable as {@link write} does
+   */
+  writeAhead?<T>(
+    revision: number,
+    work: (tx: RouteTransaction) => Promise<T>,
+    sent: () => void,
+  ): Promise<{ readonly result: T } | undefined>;
   /**
    * Foreign changes of the whole table, from a snapshot and without the lock: on a large table a comparison takes
    * seconds, and writers need not wait for it. What it finds is to be looked at again under the lock.
@@ -220,6 +234,11 @@ export interface TokenStore {
   remove(id: string, keepAdmin: boolean): Promise<"removed" | "missing" | "last-admin">;
   /** Moves each token's last use forward, never back; ids that are gone are left out. */
   noteUses(uses: readonly TokenUse[]): Promise<void>;
+}
+
+/** Something cannot be planned without the lock ({@link RouteStore.writeAhead}). */
+export class NotForeseen extends Error {
+  override name = "NotForeseen";
 }
 
 /** The database cannot be reached, or did not answer in time. Callers answer 503 and go on from memory. */

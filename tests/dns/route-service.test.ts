@@ -377,7 +377,10 @@ describe("a database restored from a backup", () => {
     try {
       let current = lost.routes;
       const store = new Proxy({} as RouteStore, {
-        get: (_, name) => (current[name as keyof RouteStore] as () => unknown).bind(current),
+        get: (_, name) => {
+          const value: unknown = current[name as keyof RouteStore];
+          return typeof value === "function" ? value.bind(current) : value;
+        },
       });
       const rig = await new Rig(store as MemoryRouteStore).polled();
       const other = await new Rig(kept.routes as unknown as MemoryRouteStore, rig.clock).polled();

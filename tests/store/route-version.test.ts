@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { nextRouteVersion } from "../../src/store/sql/route-transaction.ts";
+import { nextRouteVersion } from "../../src/store/sql/write-line.ts";
 
 for (const [now, revision, next, what] of [
   [0n, 5, 5n, "behind our revision, it becomes that"],

@@ -2,7 +2,7 @@
 // writer at a time. What an old tool does by plain SQL, a database restored from a backup and one that is away are
 // methods here.
 import { diffHosts, type Host, hostKey, isEmptyDiff, normalizeHosts } from "../../src/core/assignment.ts";
-import type { Lease } from "../../src/core/lease.ts";
+import type { Lease, Place } from "../../src/core/lease.ts";
 import { formatModuleKey, type ModuleKey } from "../../src/core/module-key.ts";
 import type { NameContent, NameRecord, NameScope, RouteContent, RouteRecord } from "../../src/core/route-change.ts";
 import type { LeaseTransaction } from "../../src/store/lease-store.ts";
@@ -21,6 +21,7 @@ import {
 } from "../../src/store/route-store.ts";
 import { logItems } from "../../src/store/sql/change-log.ts";
 import { MemoryLeaseStore } from "./memory-lease-store.ts";
+import { MemoryStand } from "./memory-write-ahead.ts";
 
 interface State {
   revision: number;
@@ -59,7 +60,12 @@ export class MemoryRouteStore implements RouteStore {
   gate: Promise<void> = Promise.resolve();
   /** A look waits for this, between its snapshot and its end. */
   lookGate: Promise<void> = Promise.resolve();
-  readonly counts = { writes: 0, heads: 0, looks: 0 };
+  readonly counts = { writes: 0, aheads: 0, heads: 0, looks: 0 };
+  /** Writes may be planned ahead. */
+  foresees = false;
+  /** The next write ahead is made, and its answer is lost. */
+  losesAnswer = false;
+  readonly #ahead = new MemoryStand();
   /** The leases of the same database. */
   readonly leases = new MemoryLeaseStore(() => {
     this.#mustBeThere();
@@ -123,6 +129,15 @@ export class MemoryRouteStore implements RouteStore {
   }
 
   write<T>(work: (tx: RouteTransaction) => Promise<T>): Promise<T> {
+    return this.#write(work, false);
+  }
+
+  /** As another instance does: what this one plans ahead does not know of it. */
+  writeElsewhere<T>(work: (tx: RouteTransaction) => Promise<T>): Promise<T> {
+    return this.#write(work, true);
+  }
+
+  #write<T>(work: (tx: RouteTransaction) => Promise<T>, elsewhere: boolean): Promise<T> {
     const result = this.#line.then(async () => {
       await this.gate;
       this.#mustBeThere();
@@ -134,6 +149,7 @@ export class MemoryRouteStore implements RouteStore {
         tx.finish();
         // Away before the commit: nothing was done.
         this.#mustBeThere();
+        this.#ahead.wrote(this.#state.revision, elsewhere);
         return value;
       } catch (error) {
         this.#state = before;
@@ -142,6 +158,45 @@ export class MemoryRouteStore implements RouteStore {
     });
     this.#line = result.catch(() => {});
     return result;
+  }
+
+  async writeAhead<T>(
+    revision: number,
+    work: (tx: RouteTransaction) => Promise<T>,
+    sent: () => void,
+  ): Promise<{ readonly result: T } | undefined> {
+    const planned = await this.#ahead.plan(revision, work);
+    if (planned === undefined) return undefined;
+    sent();
+    const made = this.#line.then(async () => {
+      await this.gate;
+      this.#mustBeThere();
+      const { theirHosts, leases, foreign } = this.#state;
+      const isThere = ({ modid, cmdid, ip, port }: Place): boolean =>
+        theirHosts
+          .get(formatModuleKey({ modid, cmdid }))
+          ?.hosts.some((host) => host.ip === ip && host.port === port) === true;
+      const asForeseen =
+        this.#state.revision === revision &&
+        this.#ahead.isLast(planned) &&
+        !foreign.unnoticed &&
+        !planned.places.some(isThere) &&
+        !planned.put.some(({ id }) => leases.has(id));
+      if (!asForeseen) return undefined;
+      this.counts.aheads++;
+      const tx = new MemoryTransaction(this.#state, this.leases);
+      for (const change of planned.changes) await tx.append(change);
+      await tx.leases.write(planned.put, []);
+      tx.finish();
+      this.#ahead.made(planned);
+      if (this.losesAnswer) {
+        this.losesAnswer = false;
+        throw new StoreUnavailable("the answer was lost");
+      }
+      return { result: planned.result };
+    });
+    this.#line = made.catch(() => {});
+    return await made.finally(() => this.#ahead.ended(planned));
   }
 
   async look(): Promise<Look> {

@@ -105,6 +105,10 @@ export function isDuplicateKey(error: unknown): boolean {
   return facts(rootError(error)).errno === 1062;
 }
 
+export function isOutOfRange(error: unknown): boolean {
+  return facts(rootError(error)).errno === 1690;
+}
+
 /** The connection it came from cannot be used any more, not even to roll back: what it runs may still be running. */
 export function breaksConnection(error: unknown): boolean {
   const { code, fatal } = facts(rootError(error));

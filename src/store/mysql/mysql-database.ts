@@ -13,6 +13,7 @@ import {
   breaksConnection,
   isDuplicateKey,
   isNodeFailure,
+  isOutOfRange,
   isRepeatable,
   isTimeout,
   leavesCommitOpen,
@@ -40,6 +41,7 @@ export const MYSQL: SqlDialect = {
       )
       .join(", ")}`,
   isDuplicateKey,
+  isOutOfRange,
 };
 
 export interface MysqlOptions extends PoolOptions {
@@ -56,11 +58,16 @@ export class MysqlDatabase implements SqlDatabase {
   readonly #pool: ConnectionPool;
   readonly #options: MysqlOptions;
   readonly #where: string;
+  #packs = false;
 
   constructor(target: MysqlTarget, options: MysqlOptions) {
     this.#pool = new ConnectionPool(target, options);
     this.#options = options;
     this.#where = describeTarget(target);
+  }
+
+  get packsTransactions(): boolean {
+    return this.#packs;
   }
 
   read<T>(work: (session: SqlSession) => Promise<T>): Promise<T> {
@@ -186,12 +193,9 @@ export class MysqlDatabase implements SqlDatabase {
   ): Promise<{ done: true; result: T } | { done: false; error: unknown; onCurrent: boolean }> {
     const connection = await this.#pool.acquire();
     const { queryTimeoutMs, scanTimeoutMs } = this.#options;
-    const session = new MysqlSession(
-      connection,
-      queryTimeoutMs,
-      scanTimeoutMs,
-      this.#pool.replicates(connection) ? "apart" : "together",
-    );
+    this.#packs = !this.#pool.replicates(connection);
+    const packets = this.#packs ? "together" : "apart";
+    const session = new MysqlSession(connection, queryTimeoutMs, scanTimeoutMs, packets);
     try {
       const result = await work(session);
       this.#pool.release(connection, false);

@@ -97,6 +97,8 @@ export const larsState = mysqlTable("lars_state", {
   /** How many foreign marks writers have seen, and how many when the last look at the whole table began. */
   foreignMarks: ubigint("foreign_marks").notNull().default(0),
   lookedMarks: ubigint("looked_marks").notNull().default(0),
+  /** Drawn anew for each write: tells which one was the last. */
+  lastWrite: ubigint("last_write").notNull().default(0),
 });
 
 /** A removed module keeps its row, without name and hosts: its revision is how readers learn of the removal. */

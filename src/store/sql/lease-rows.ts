@@ -3,7 +3,7 @@
 import { type Lease, type LeaseState, type Place, placeKey } from "../../core/lease.ts";
 import { chunks, postRows } from "./insert-rows.ts";
 import { endpointCondition, MAX_TERMS } from "./module-condition.ts";
-import type { SqlDialect, SqlRow, SqlSession, SqlStatement } from "./sql-database.ts";
+import type { OnConflict, SqlDialect, SqlRow, SqlSession, SqlStatement } from "./sql-database.ts";
 
 const MAX_IDS = 1_000;
 const COLUMNS = "id, modid, cmdid, ip, port, weight, zone, state, ttl_ms, expires_ms, registered_at_ms, who";
@@ -86,10 +86,16 @@ export async function leasesAt(session: SqlSession, places: readonly Place[]): P
   return leasesOf(await readAll(session, queriesAt(places)));
 }
 
-/** Of `places`, those with a row in RouteData; as often as there are rows, since DISTINCT makes a table for itself. */
-export function queriesForeignAt(places: readonly Place[]): SqlStatement[] {
+/**
+ * Of `places`, those with a row in RouteData; as often as there are rows, since DISTINCT makes a table for itself.
+ * `columns`: what to say of those rows instead.
+ */
+export function queriesForeignAt(
+  places: readonly Place[],
+  columns = "modid, cmdid, serverip, serverport",
+): SqlStatement[] {
   return Array.from(chunks(places, MAX_TERMS), (part) => ({
-    sql: `SELECT modid, cmdid, serverip, serverport FROM RouteData WHERE ${endpointCondition(part, "serverip", "serverport")}`,
+    sql: `SELECT ${columns} FROM RouteData WHERE ${endpointCondition(part, "serverip", "serverport")}`,
   }));
 }
 
@@ -107,11 +113,27 @@ export async function foreignRowsAt(session: SqlSession, places: readonly Place[
   return [...new Map(found.map((place) => [placeKey(place), place])).values()];
 }
 
+const REPLACED: OnConflict = {
+  modid: "set",
+  cmdid: "set",
+  ip: "set",
+  port: "set",
+  weight: "set",
+  zone: "set",
+  state: "set",
+  ttl_ms: "set",
+  expires_ms: "set",
+  registered_at_ms: "set",
+  who: "set",
+};
+
+/** `areNew`: a lease of `put` that is there already is an error. */
 export async function writeLeases(
   session: SqlSession,
   dialect: SqlDialect,
   put: readonly Lease[],
   removed: readonly string[],
+  areNew = false,
 ): Promise<void> {
   for (const [condition, params] of idConditions(removed)) {
     await session.post(`DELETE FROM lars_registration WHERE ${condition}`, params);
@@ -133,18 +155,6 @@ export async function writeLeases(
       Math.floor(lease.registeredAtMs),
       lease.who.slice(0, 255),
     ]),
-    dialect.onConflict(["id"], {
-      modid: "set",
-      cmdid: "set",
-      ip: "set",
-      port: "set",
-      weight: "set",
-      zone: "set",
-      state: "set",
-      ttl_ms: "set",
-      expires_ms: "set",
-      registered_at_ms: "set",
-      who: "set",
-    }),
+    areNew ? "" : dialect.onConflict(["id"], REPLACED),
   );
 }

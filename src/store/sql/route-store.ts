@@ -1,13 +1,23 @@
 // The route store on any SQL database behind the port of sql-database.ts. What is written how is said in the files this
 // one puts together: route-transaction.ts (the lock and foreign marks), route-rows.ts, foreign-scan.ts, change-log.ts.
 import type { WantedLeases } from "../lease-store.ts";
-import type { ChangeLogEntry, Head, Look, RouteDelta, RouteStore, RouteTransaction } from "../route-store.ts";
+import {
+  type ChangeLogEntry,
+  type Head,
+  type Look,
+  NotForeseen,
+  type RouteDelta,
+  type RouteStore,
+  type RouteTransaction,
+} from "../route-store.ts";
 import { readLog } from "./change-log.ts";
 import { findForeign } from "./foreign-scan.ts";
+import { ForeseenTransaction } from "./foreseen-transaction.ts";
 import { readDelta } from "./route-rows.ts";
 import { SqlRouteTransaction } from "./route-transaction.ts";
 import type { SqlDatabase } from "./sql-database.ts";
 import { EVERYTHING, TableSums } from "./table-sums.ts";
+import type { Stand } from "./write-line.ts";
 
 /** Deleted per transaction, so that pruning a long log never holds a lock for long. */
 const PRUNE_STEP = 1_000;
@@ -15,6 +25,8 @@ const PRUNE_STEP = 1_000;
 export class SqlRouteStore implements RouteStore {
   readonly #database: SqlDatabase;
   readonly #sums = new TableSums();
+  /** How our last write leaves things; undefined: that is not known. */
+  #stand: Stand | undefined;
 
   constructor(database: SqlDatabase) {
     this.#database = database;
@@ -39,16 +51,52 @@ export class SqlRouteStore implements RouteStore {
   }
 
   async write<T>(work: (tx: RouteTransaction) => Promise<T>, wanted?: WantedLeases): Promise<T> {
-    const { result } = await this.#database.transaction(
+    const { result, stand } = await this.#database.transaction(
       async (session) => {
         const tx = await SqlRouteTransaction.begin(session, this.#database.dialect, wanted);
         const result = await work(tx);
-        await tx.finish();
-        return { result, written: tx.written };
+        const stand = await tx.finish();
+        return { result, stand, written: tx.written };
       },
       (session, { written }) => SqlRouteTransaction.wasMade(session, written),
     );
+    this.#stand = stand;
     return result;
+  }
+
+  get foresees(): boolean {
+    return this.#database.packsTransactions;
+  }
+
+  async writeAhead<T>(
+    revision: number,
+    work: (tx: RouteTransaction) => Promise<T>,
+    sent: () => void,
+  ): Promise<{ readonly result: T } | undefined> {
+    const { dialect } = this.#database;
+    const stand = this.#stand;
+    if (stand?.revision !== revision) return undefined;
+    // What it leaves is known only when it was planned: until then nobody goes by what was before.
+    this.#stand = undefined;
+    let tries = 0;
+    try {
+      return await this.#database.transaction(
+        async (session) => {
+          if (tries++ > 0) throw new NotForeseen("what failed once is planned again under the lock");
+          const tx = await ForeseenTransaction.begin(session, dialect, stand);
+          const result = await work(tx);
+          this.#stand = await tx.finish();
+          sent();
+          return { result, written: tx.written };
+        },
+        (session, { written }) => SqlRouteTransaction.wasMade(session, written),
+      );
+    } catch (error) {
+      this.#stand = undefined;
+      if (error instanceof NotForeseen || dialect.isDuplicateKey(error) || dialect.isOutOfRange(error))
+        return undefined;
+      throw error;
+    }
   }
 
   look(likely = false): Promise<Look> {

@@ -14,32 +14,15 @@ import type { Lease, Place } from "../../core/lease.ts";
 import type { ModuleKey } from "../../core/module-key.ts";
 import type { LeaseTransaction, WantedLeases } from "../lease-store.ts";
 import type { CommittedChange, Foreign, ForeignMark, NameKey, RouteDelta, RouteTransaction } from "../route-store.ts";
-import { canGather, netChange } from "./change-batch.ts";
-import { appendToLog, isInLog } from "./change-log.ts";
+import { canGather } from "./change-batch.ts";
+import { isInLog } from "./change-log.ts";
 import { distinctModules, findForeign, findForeignOf } from "./foreign-scan.ts";
 import { KnownLeases } from "./known-leases.ts";
 import { foreignRowsAt, leasesAt, leasesById, writeLeases } from "./lease-rows.ts";
 import { readDelta } from "./route-rows.ts";
-import { writeNameConfig, writeNames, writeRouteChange, writeRouteData, writeRoutes } from "./route-write.ts";
 import type { SqlDialect, SqlSession } from "./sql-database.ts";
-
-/** What RouteVersion's column holds in old databases. */
-const MAX_ROUTE_VERSION = 0xffff_ffffn;
-
-/** A count as SQL gives it, beyond 2^53 too. An old tool may have left anything there. */
-function toBigInt(text: unknown): bigint {
-  return typeof text === "string" && /^\d+$/.test(text) ? BigInt(text) : 0n;
-}
-
-/**
- * What RouteVersion becomes when we commit: at least our revision, and something it was not. A foreign value ahead of
- * the clock is counted on from; at the end of its 32 bits, where it cannot move on, it comes back to our revision.
- */
-export function nextRouteVersion(now: bigint, revision: number): bigint {
-  const ours = BigInt(revision);
-  if (now < ours) return ours;
-  return now < MAX_ROUTE_VERSION ? now + 1n : ours;
-}
+import { writeChanges } from "./write-changes.ts";
+import { drawWriteMark, nextRouteVersion, type Stand, toBigInt } from "./write-line.ts";
 
 /** Changes in the order of their revisions, and the revision before them. */
 export interface Written {
@@ -56,6 +39,7 @@ interface Found {
   readonly fresh: boolean;
   readonly pending: boolean;
   readonly marks: number;
+  readonly lastWrite: number;
   /** RouteChange's last row that a writer has seen. */
   readonly seenChangeId: number;
   readonly known: KnownLeases | undefined;
@@ -75,7 +59,7 @@ export class SqlRouteTransaction implements RouteTransaction {
   #appended = false;
   #settled = false;
   #changeRows = 0;
-  #gathered: CommittedChange[] = [];
+  readonly #gathered: CommittedChange[] = [];
   readonly #known: KnownLeases | undefined;
   readonly #written: Written;
   readonly leases: LeaseTransaction = {
@@ -103,20 +87,29 @@ export class SqlRouteTransaction implements RouteTransaction {
     const known = wanted && new KnownLeases(wanted);
     const [states, versions, changes, ...found] = await session.rowsOfAll([
       {
-        sql: `SELECT revision, CAST(route_version AS CHAR), route_change_id, foreign_pending, foreign_marks FROM lars_state WHERE id = 1${dialect.forUpdate}`,
+        sql: `SELECT revision, CAST(route_version AS CHAR), route_change_id, foreign_pending, foreign_marks, last_write FROM lars_state WHERE id = 1${dialect.forUpdate}`,
       },
       { sql: `SELECT CAST(version AS CHAR) FROM RouteVersion WHERE id = 1${dialect.forUpdate}` },
       { sql: "SELECT MAX(id) FROM RouteChange" },
       ...(known?.queries(dialect.forUpdate) ?? []),
     ]);
     known?.learn(found);
-    const state = states?.[0] as [number, string, number, number, number] | undefined;
+    const state = states?.[0] as [number, string, number, number, number, number] | undefined;
     if (state === undefined) throw new Error("lars_state has no row: the database was not migrated; migrate it first");
     const routeVersion = toBigInt(versions?.[0]?.[0]);
     const routeChangeId = (changes?.[0]?.[0] as number | null | undefined) ?? 0;
-    const [revision, remembered, seenChangeId, pending, marks] = state;
+    const [revision, remembered, seenChangeId, pending, marks, lastWrite] = state;
     const fresh = toBigInt(remembered) !== routeVersion || seenChangeId !== routeChangeId;
-    const stood = { revision, routeVersion, routeChangeId, fresh, pending: pending !== 0, marks, seenChangeId };
+    const stood = {
+      revision,
+      routeVersion,
+      routeChangeId,
+      fresh,
+      pending: pending !== 0,
+      marks,
+      lastWrite,
+      seenChangeId,
+    };
     return new SqlRouteTransaction(session, dialect, { ...stood, known });
   }
 
@@ -160,19 +153,7 @@ export class SqlRouteTransaction implements RouteTransaction {
   }
 
   async #flush(): Promise<void> {
-    const changes = this.#gathered;
-    if (changes.length === 0) return;
-    this.#gathered = [];
-    const session = this.#session;
-    const net = netChange(changes);
-    await appendToLog(session, changes);
-    await writeRoutes(session, this.#dialect, net);
-    await writeRouteData(session, net.data);
-    this.#changeRows += await writeRouteChange(session, net);
-    for (const { revision, names, action } of changes) {
-      await writeNames(session, this.#dialect, revision, names);
-      if (action !== "adopt") await writeNameConfig(session, names);
-    }
+    this.#changeRows += await writeChanges(this.#session, this.#dialect, this.#gathered.splice(0));
   }
 
   async #leaseClock(): Promise<number> {
@@ -226,15 +207,17 @@ export class SqlRouteTransaction implements RouteTransaction {
     this.#settled = mark === undefined || isAsItStood(mark);
   }
 
-  /** The last thing before the commit. */
-  async finish(): Promise<void> {
+  /** The last thing before the commit. Returns how it leaves things. */
+  async finish(): Promise<Stand> {
     await this.#flush();
-    const { fresh, marks } = this.#found;
-    if (!this.#appended && !this.#settled && !fresh) return;
+    const { fresh, marks, lastWrite: written } = this.#found;
+    const revision = this.#revision;
+    if (!this.#appended && !this.#settled && !fresh) {
+      return { revision, routeVersion: this.#routeVersion, lastWrite: written };
+    }
     const session = this.#session;
-    const behind = this.#routeVersion < BigInt(this.#revision);
-    const routeVersion =
-      this.#appended || behind ? nextRouteVersion(this.#routeVersion, this.#revision) : this.#routeVersion;
+    const behind = this.#routeVersion < BigInt(revision);
+    const routeVersion = this.#appended || behind ? nextRouteVersion(this.#routeVersion, revision) : this.#routeVersion;
     if (routeVersion !== this.#routeVersion) {
       await session.post(
         `INSERT INTO RouteVersion (id, version) VALUES (1, ${routeVersion}) ${this.#dialect.onConflict(["id"], { version: "set" })}`,
@@ -243,12 +226,14 @@ export class SqlRouteTransaction implements RouteTransaction {
     const at = this.#routeChangeId;
     const pending = this.foreignMoved && !this.#settled ? 1 : 0;
     const rows = `FROM RouteChange WHERE id > ${at}`;
+    const lastWrite = drawWriteMark();
     await session.post(
-      `UPDATE lars_state SET revision = ${this.#revision}, route_version = ${routeVersion},` +
+      `UPDATE lars_state SET revision = ${revision}, route_version = ${routeVersion}, last_write = ${lastWrite},` +
         // Where others' rows are among ours, the next writer is to see them.
         ` route_change_id = CASE WHEN (SELECT COUNT(*) ${rows}) = ${this.#changeRows}` +
         ` THEN COALESCE((SELECT MAX(id) ${rows}), ${at}) ELSE ${at} END,` +
         ` foreign_pending = ${pending}, foreign_marks = ${marks + (fresh ? 1 : 0)} WHERE id = 1`,
     );
+    return { revision, routeVersion, lastWrite };
   }
 }

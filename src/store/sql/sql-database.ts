@@ -38,6 +38,8 @@ export interface SqlDialect {
   /** Appended to an INSERT: what to do with a row whose key exists. */
   onConflict(key: readonly string[], columns: OnConflict): string;
   isDuplicateKey(error: unknown): boolean;
+  /** A number came out larger than numbers are. */
+  isOutOfRange(error: unknown): boolean;
 }
 
 /**
@@ -49,6 +51,8 @@ export type WasMade<T> = (session: SqlSession, result: T) => Promise<boolean>;
 
 export interface SqlDatabase {
   readonly dialect: SqlDialect;
+  /** A transaction that only posts is one round trip; as far as is known. */
+  readonly packsTransactions: boolean;
   /** Single statements, each on its own. */
   read<T>(work: (session: SqlSession) => Promise<T>): Promise<T>;
   /** Queries that all see one state of the database. */

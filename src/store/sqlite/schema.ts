@@ -63,6 +63,7 @@ export const larsState = sqliteTable("lars_state", {
   scannedAtMs: integer("scanned_at_ms").notNull().default(0),
   foreignMarks: integer("foreign_marks").notNull().default(0),
   lookedMarks: integer("looked_marks").notNull().default(0),
+  lastWrite: integer("last_write").notNull().default(0),
 });
 
 export const larsRoute = sqliteTable(

@@ -45,6 +45,7 @@ export const SQLITE: SqlDialect = {
       )
       .join(", ")}`,
   isDuplicateKey,
+  isOutOfRange: () => false,
 };
 
 function toStoreError(error: unknown, path: string): unknown {
@@ -81,6 +82,8 @@ function sessionOn(database: Database): SqlSession {
 
 export class SqliteDatabase implements SqlDatabase {
   readonly dialect = SQLITE;
+  /** There is no way to save. */
+  readonly packsTransactions = false;
   readonly #path: string;
   readonly #writer: Database;
   readonly #reader: Database;

@@ -1,0 +1,1 @@
+ALTER TABLE `lars_state` ADD `last_write` integer DEFAULT 0 NOT NULL;
