@@ -10,7 +10,8 @@ import { CallStatistics, StatisticsReader } from "../core/call-statistics.ts";
 import { endpointKey } from "../core/endpoint.ts";
 import { ModuleMap } from "../core/module-key.ts";
 import { mainShard, shardOf } from "../core/shard-map.ts";
-import { Shard } from "./shard.ts";
+import type { UdpAddress } from "../net/udp-socket.ts";
+import { type ReplySink, Shard } from "./shard.ts";
 import { counterIndex, pickCounter, ShardCounters } from "./shard-counters.ts";
 import type { CallsCounted, ModuleInHand } from "./shard-lending.ts";
 import { type ModuleDescription, type ResolveAnswer, type RouteUpdate, ShardModules } from "./shard-modules.ts";
@@ -30,6 +31,9 @@ export const IDLE_MS = 60_000;
 /** A module that was given back answers datagrams that had been forwarded before. */
 const FAREWELL_MS = 5000;
 
+/** Datagrams that came before the module they are about; as many as may be under way from one shard. */
+const MAX_EARLY = 4096;
+
 export interface LentOutput {
   ask(shard: number, modid: number, cmdid: number): void;
   /** `back` undefined: what the shard has is as good. */
@@ -38,6 +42,24 @@ export interface LentOutput {
   counted(shard: number, calls: readonly CallsCounted[]): boolean;
   /** They are in use, so that the shard asks for their routes now and then and does not forget them. */
   used(shard: number, modules: readonly number[]): void;
+}
+
+export interface LentOptions {
+  readonly shards: number;
+  readonly settings: ShardSettings;
+  readonly maxStatisticsEntries: number;
+  readonly output: LentOutput;
+  readonly nowMs: () => number;
+  readonly random: () => number;
+  /** Runs something when the turn of the event loop is over. */
+  readonly defer: (run: () => void) => void;
+}
+
+interface Forwarded {
+  readonly datagram: Uint8Array;
+  readonly sink: ReplySink;
+  readonly port: number;
+  readonly address: UdpAddress;
 }
 
 interface Lent {
@@ -76,15 +98,12 @@ export class LentModules {
   #reported = false;
   /** In use: asked for, held or given back. */
   #size = 0;
+  /** Asked for and not answered. */
+  #asked = 0;
+  #sink: ReplySink | undefined;
+  readonly #early: Forwarded[] = [];
 
-  constructor(
-    shards: number,
-    settings: ShardSettings,
-    maxStatisticsEntries: number,
-    output: LentOutput,
-    nowMs: () => number,
-    random: () => number,
-  ) {
+  constructor({ shards, settings, maxStatisticsEntries, output, nowMs, random, defer }: LentOptions) {
     this.#shards = shards;
     this.#output = output;
     this.#nowMs = nowMs;
@@ -106,32 +125,44 @@ export class LentModules {
       shards,
       this.#modules,
       this.counters,
-      () => {
-        this.counters.values[FORWARD_DROPPED]! += 1;
-      },
+      (_owner, datagram, port, address) => this.#keep(datagram, port, address),
       (modid, cmdid) => (this.#has(modid, cmdid) ? index : shardOf(modid, cmdid, shards)),
     );
     this.#peers = new ShardPeers(
       {
-        request: (datagram, sink, port, address) => {
-          this.#reported = true;
-          this.#shard.handle(datagram, sink, port, address, nowMs());
-        },
+        request: (datagram, sink, port, address) => this.#handle({ datagram, sink, port, address }),
         reply: () => {},
       },
       this.counters,
-      (flush) => setImmediate(flush),
+      defer,
     );
   }
 
-  /** Modules held now. */
-  get size(): number {
-    return this.counters.read("modules");
+  #handle(forwarded: Forwarded): void {
+    const { datagram, sink, port, address } = forwarded;
+    this.#reported = true;
+    this.#sink = sink;
+    this.#shard.handle(datagram, sink, port, address, this.#nowMs());
+  }
+
+  /** It came before the word that the module is here now: the two take different ways. */
+  #keep(datagram: Uint8Array, port: number, address: UdpAddress): void {
+    const mayStillCome = this.#asked > 0 && this.#early.length < MAX_EARLY;
+    if (mayStillCome) this.#early.push({ datagram: datagram.slice(), sink: this.#sink!, port, address });
+    else this.counters.values[FORWARD_DROPPED]! += 1;
+  }
+
+  #handleEarly(): void {
+    for (const forwarded of this.#early.splice(0)) this.#handle(forwarded);
   }
 
   /** `posted` is called after every message to the shard. */
   connect(shard: number, port: PeerPort, posted: () => void): void {
     this.#peers.connect(shard, port, posted);
+  }
+
+  holds(modid: number, cmdid: number): boolean {
+    return this.#known.get(modid, cmdid)?.state === "held";
   }
 
   #has(modid: number, cmdid: number): boolean {
@@ -173,6 +204,7 @@ export class LentModules {
       return;
     }
     this.#size++;
+    this.#asked++;
     this.counts.asked++;
     lent.state = "asked";
     lent.sinceMs = nowMs;
@@ -188,6 +220,7 @@ export class LentModules {
       return;
     }
     const nowMs = this.#nowMs();
+    this.#asked--;
     if (granted === undefined) {
       this.counts.refused++;
       this.#end(lent, nowMs + RETRY_AFTER_MS);
@@ -202,6 +235,7 @@ export class LentModules {
     const newer = lent.route;
     lent.route = granted.route;
     if (newer !== undefined) this.route(newer);
+    this.#handleEarly();
   }
 
   /** A route came; its shard is told too. */
@@ -254,13 +288,15 @@ export class LentModules {
     for (const lent of this.#known.values()) {
       if (lent.shard !== shard || lent.state === "counted") continue;
       if (lent.state === "held") this.counts.lost++;
+      if (lent.state === "asked") this.#asked--;
       this.#end(lent, 0);
     }
+    this.#handleEarly();
   }
 
   /** False: the module is its shard's, and so is the report. */
   report({ modid, cmdid, ip, port, succeeded, latencyUs }: CallReport): boolean {
-    if (this.#known.get(modid, cmdid)?.state !== "held") return false;
+    if (!this.holds(modid, cmdid)) return false;
     this.#reported = true;
     this.#shard.report(modid, cmdid, ip, port, succeeded, latencyUs, this.#nowMs());
     return true;
@@ -278,7 +314,7 @@ export class LentModules {
 
   /** undefined: the module is its shard's. The totals are only those of calls counted here: the shard has them all. */
   describe(modid: number, cmdid: number): ModuleDescription | undefined {
-    if (this.#known.get(modid, cmdid)?.state !== "held") return undefined;
+    if (!this.holds(modid, cmdid)) return undefined;
     this.#handOn();
     return this.#modules.describe(modid, cmdid, this.#nowMs());
   }

@@ -256,11 +256,19 @@ shutdown.onShutdown("resolver", () => resolverServer.stop());
 const perShard = (value: (state: ReturnType<ShardPool["states"]>[number]) => number) => () =>
   pool.states().map((state) => ({ labels: { shard: String(state.index) }, value: value(state) }));
 for (const counter of SHARD_COUNTERS) {
-  const read = perShard(({ counters }) => counters.read(counter));
+  const ofWorkers = perShard(({ counters }) => counters.read(counter));
+  // The main thread is as one more shard for what it is lent.
+  const read = () => [...ofWorkers(), { labels: { shard: "main" }, value: pool.lentModules.counters.read(counter) }];
   if (SHARD_GAUGES.has(counter))
     metrics.gaugeFrom(`shard_${counter}`, `Of each shard: ${counter.replaceAll("_", " ")}`, read);
   else metrics.counterFrom(`shard_${counter}_total`, `Of each shard: ${counter.replaceAll("_", " ")}`, read);
 }
+exposeEvents(
+  metrics,
+  "lent_modules_total",
+  "Modules that shards lent to the main thread for callers over HTTP, and why not or no more",
+  pool.lentModules.counts,
+);
 metrics.counterFrom(
   "shard_restarts_total",
   "Workers that died and were restarted",

@@ -8,6 +8,7 @@
 import type { HostVerdict } from "../core/balancer.ts";
 import type { CallStatistics } from "../core/call-statistics.ts";
 import { ModuleMap } from "../core/module-key.ts";
+import { mainShard, shardOf } from "../core/shard-map.ts";
 import type { RouteUpdate, ShardModules } from "./shard-modules.ts";
 
 /** A module is lent when no datagram asked for it in this time. */
@@ -52,7 +53,13 @@ export class ShardLending {
   /** Those that are looked at, oldest first. */
   #asked: Loan[] = [];
 
-  constructor(modules: ShardModules, statistics: CallStatistics, output: LendingOutput) {
+  constructor(
+    private readonly index: number,
+    private readonly shards: number,
+    modules: ShardModules,
+    statistics: CallStatistics,
+    output: LendingOutput,
+  ) {
     this.#modules = modules;
     this.#statistics = statistics;
     this.#output = output;
@@ -87,9 +94,15 @@ export class ShardLending {
     this.#output.lent(modid, cmdid, { route, verdicts });
   }
 
-  /** A datagram is about the module: whether the main thread has it. */
-  isLentFor(modid: number, cmdid: number): boolean {
-    if (this.#loans.size === 0) return false;
+  /** Whose a datagram about the module is. */
+  ownerOf(modid: number, cmdid: number): number {
+    const owner = shardOf(modid, cmdid, this.shards);
+    return owner === this.index && this.#loans.size > 0 && this.#isElsewhere(modid, cmdid)
+      ? mainShard(this.shards)
+      : owner;
+  }
+
+  #isElsewhere(modid: number, cmdid: number): boolean {
     const loan = this.#loans.get(modid, cmdid);
     if (loan === undefined) return false;
     if (loan.state === "looked at") {

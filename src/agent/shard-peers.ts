@@ -45,6 +45,8 @@ class Peer implements ReplySink {
 export class ShardPeers {
   readonly #peers = new Map<number, Peer>();
   #scheduled = false;
+  /** Whose request is being handled. */
+  #asking: number | undefined;
 
   constructor(
     private readonly handler: PeerHandler,
@@ -60,7 +62,7 @@ export class ShardPeers {
     this.#peers.get(shard)?.port.close();
     const peer = new Peer(port, posted, () => this.#schedule());
     this.#peers.set(shard, peer);
-    port.onmessage = (event) => this.#receive(peer, event.data as PeerBatch);
+    port.onmessage = (event) => this.#receive(shard, peer, event.data as PeerBatch);
   }
 
   forward(shard: number, datagram: Uint8Array, port: number, address: UdpAddress): void {
@@ -70,14 +72,20 @@ export class ShardPeers {
       return;
     }
     peer.underWay++;
-    peer.requests.push({ bytes: datagram.slice(), port, address });
+    peer.requests.push({ bytes: datagram.slice(), port, address, via: this.#asking });
     this.#schedule();
   }
 
-  #receive(peer: Peer, batch: PeerBatch): void {
+  #receive(shard: number, peer: Peer, batch: PeerBatch): void {
     peer.underWay -= batch.taken;
     for (const { bytes, port, address } of batch.replies) this.handler.reply(bytes, port, address);
-    for (const { bytes, port, address } of batch.requests) this.handler.request(bytes, peer, port, address);
+    for (const { bytes, port, address, via } of batch.requests) {
+      this.#asking = shard;
+      // Handed on twice: the answer goes to the sibling whose socket it came by.
+      const sink = via === undefined ? peer : this.#peers.get(via);
+      if (sink !== undefined) this.handler.request(bytes, sink, port, address);
+    }
+    this.#asking = undefined;
     peer.taken += batch.requests.length;
     if (peer.taken > 0) this.#schedule();
   }

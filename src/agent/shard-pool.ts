@@ -88,20 +88,21 @@ export class ShardPool {
   constructor(options: ShardPoolOptions) {
     this.#options = options;
     this.#settings = options.settings;
-    this.lentModules = new LentModules(
-      options.shards,
-      options.settings,
-      options.maxStatisticsEntries,
-      {
+    this.lentModules = new LentModules({
+      shards: options.shards,
+      settings: options.settings,
+      maxStatisticsEntries: options.maxStatisticsEntries,
+      output: {
         ask: (shard, modid, cmdid) => this.#post(this.#slots[shard]!, { type: "lend", modid, cmdid }),
         giveBack: (shard, modid, cmdid, back) =>
           this.#post(this.#slots[shard]!, { type: "returned", modid, cmdid, back }),
         counted: (shard, calls) => this.#post(this.#slots[shard]!, { type: "counted", calls }),
         used: (shard, modules) => this.#post(this.#slots[shard]!, { type: "used", modules }),
       },
-      () => performance.now(),
-      Math.random,
-    );
+      nowMs: () => performance.now(),
+      random: Math.random,
+      defer: (run) => setImmediate(run),
+    });
     this.#sweeper = setInterval(() => this.#sweep(), 250);
   }
 

@@ -116,6 +116,8 @@ export interface PeerBatch {
 }
 
 export interface PeerDatagram {
+  /** A request's: the shard it came from before, where that is not the sender. */
+  readonly via?: number | undefined;
   readonly bytes: Uint8Array;
   readonly port: number;
   readonly address: UdpAddress;

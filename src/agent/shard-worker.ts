@@ -7,7 +7,6 @@
 
 import { RESOLVING } from "../core/balancer.ts";
 import { CallStatistics } from "../core/call-statistics.ts";
-import { mainShard, shardOf } from "../core/shard-map.ts";
 import { type OpenUdp, ring, UdpBatch } from "../net/udp-batch.ts";
 import { bindUdp, type UdpAddress } from "../net/udp-socket.ts";
 import { takeShortSlices } from "../platform/thread-slice.ts";
@@ -91,7 +90,7 @@ class ShardWorker {
       },
     );
     this.#modules = modules;
-    const lending = new ShardLending(modules, statistics, {
+    const lending = new ShardLending(start.index, start.shards, modules, statistics, {
       lent: (modid, cmdid, granted) => post({ type: "lent", modid, cmdid, granted }),
       recall: (modid, cmdid) => post({ type: "recall", modid, cmdid }),
     });
@@ -111,10 +110,7 @@ class ShardWorker {
       this.#modules,
       this.#counters,
       (shard, datagram, port, address) => this.#peers.forward(shard, datagram, port, address),
-      (modid, cmdid) => {
-        const owner = shardOf(modid, cmdid, start.shards);
-        return owner === start.index && lending.isLentFor(modid, cmdid) ? mainShard(start.shards) : owner;
-      },
+      (modid, cmdid) => lending.ownerOf(modid, cmdid),
     );
     this.#timer = setInterval(() => this.#tick(performance.now()), TICK_MS);
   }

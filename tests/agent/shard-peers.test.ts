@@ -168,3 +168,27 @@ test("two shards that talk all at once, in messages of any interleaving, answer 
   expect([a.replies.length + a.dropped, b.replies.length + b.dropped]).toEqual([500 * 37, 500 * 37]);
   expect(a.dropped).toBe(0);
 });
+
+test("a datagram that was handed on twice is answered through the shard it came in by, and the one between sees no answer", () => {
+  const [asked, between] = [
+    new Side(),
+    new Side((datagram, _sink, port, address) => between.peers.forward(2, datagram, port, address)),
+  ];
+  const last = new Side((_datagram, sink, port, address) => sink.reply(new Uint8Array([0xbb]), 1, port, address));
+  const join = (a: Side, aIndex: number, b: Side, bIndex: number): [FakePort, FakePort] => {
+    const [pa, pb] = [new FakePort(), new FakePort()];
+    pa.other = pb;
+    pb.other = pa;
+    a.peers.connect(bIndex, pa, () => {});
+    b.peers.connect(aIndex, pb, () => {});
+    return [pa, pb];
+  };
+  const ports = [...join(asked, 0, between, 1), ...join(between, 1, last, 2), ...join(asked, 0, last, 2)];
+  asked.peers.forward(1, new Uint8Array([1]), 11, "10.0.0.1");
+  between.peers.forward(2, new Uint8Array([2]), 22, "10.0.0.2");
+  for (let turn = 0; turn < 4; turn++) {
+    for (const side of [asked, between, last]) side.turn();
+    for (const port of ports) port.deliver();
+  }
+  expect([asked.replies, between.replies]).toEqual([["bb 10.0.0.1:11"], ["bb 10.0.0.2:22"]]);
+});

@@ -218,6 +218,54 @@ test("picks over HTTP are counted by what came of them, as those over UDP are", 
   expect([counters.read("picks"), counters.read("unknown_module"), counters.read("resolving")]).toEqual([1, 1, 1]);
 });
 
+/** Picks over HTTP until the main thread has the module. */
+async function lend(rig: Rig, modid: number, cmdid: number): Promise<void> {
+  await eventually(async () => {
+    for (let i = 0; i < 20; i++) await rig.pool.pick(modid, cmdid, 0);
+    if (!rig.pool.lentModules.holds(modid, cmdid)) throw new Error("it is not lent yet");
+  });
+}
+
+test("a module asked for over HTTP only is picked in the main thread, and is its shard's again with the first datagram by whatever port", async () => {
+  const rig = new Rig();
+  rig.routes.set(1, 0, route(1, 0, 7, 8));
+  await rig.pool.start();
+  await lend(rig, 1, 0);
+  expect(rig.pool.pick(1, 0, 0)).toMatchObject({ outcome: "host", port: 80 });
+  const callers = await rig.callers();
+  for (const caller of [callers[0]!, callers[1]!]) {
+    for (let i = 0; i < 3; i++) expect((await caller.getHost(1, 0)).retcode).toBe(0);
+  }
+  await eventually(() => expect(rig.pool.lentModules.holds(1, 0)).toBe(false));
+  // One round, whoever asks.
+  const ips: number[] = [];
+  for (let i = 0; i < 4; i++) {
+    const picked = await rig.pool.pick(1, 0, 0);
+    ips.push(picked.outcome === "host" ? picked.ip : 0, (await callers[i % 3]!.getHost(1, 0)).ip);
+  }
+  expect(ips.join()).toBe(ips[0] === 7 ? "7,8,7,8,7,8,7,8" : "8,7,8,7,8,7,8,7");
+  expect(rig.pool.lentModules.counts).toMatchObject({ asked: 1, lent: 1, recalled: 1 });
+  expect(rig.pool.lentModules.counters.read("picks")).toBeGreaterThan(0);
+});
+
+test("a lent module is described with all its calls, is answered over DNS, and survives the death of its shard", async () => {
+  const rig = new Rig({ shards: 1 });
+  rig.routes.set(1, 1, route(1, 1, 7));
+  await rig.pool.start();
+  const succeeded = { modid: 1, cmdid: 1, ip: 7, port: 80, latencyUs: 0, succeeded: true };
+  rig.pool.report([succeeded]);
+  await lend(rig, 1, 1);
+  rig.pool.report([succeeded, succeeded]);
+  expect((await rig.pool.describe(1, 1))?.hosts).toMatchObject([{ ip: 7, totalSucc: 3, totalErr: 0 }]);
+  expect(await rig.pool.resolve(1, 1, 2)).toEqual({ outcome: "hosts", hosts: [{ ip: 7, port: 80, weight: 100 }] });
+  rig.pool.report([succeeded]);
+  rig.pool.restart(0);
+  await eventually(async () => expect(await rig.pool.pick(1, 1, 0)).toMatchObject({ outcome: "host", ip: 7 }));
+  await eventually(() => expect(rig.totals(1, 1)).toEqual({ succ: 4, err: 0 }));
+  expect(rig.pool.lentModules.counts.lost).toBe(1);
+  await lend(rig, 1, 1);
+});
+
 test("what callers send while a worker is being replaced is answered by its successor", async () => {
   const rig = new Rig();
   for (let cmdid = 0; cmdid < 3; cmdid++) rig.routes.set(1, cmdid, route(1, cmdid, 7));
