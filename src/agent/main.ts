@@ -81,7 +81,7 @@ const source = new RouteSource({
   nowMs: () => clock.nowMs(),
   onRoute: (route) => {
     book.put(route);
-    pool.route(route);
+    pool.route(route.update());
   },
   onAlarm: (alarm) => {
     if (alarm === undefined) {
@@ -105,7 +105,7 @@ const pool = new ShardPool({
   maxStatisticsEntries: MAX_STATISTICS_ENTRIES,
   settings: shardSettings(config),
   log: log.with({ component: "shards" }),
-  routes: () => book.routes(),
+  routes: () => book.updates(),
   onWant: (modid, cmdid) => source.want(modid, cmdid),
   onForget: (modid, cmdid) => {
     source.forget(modid, cmdid);

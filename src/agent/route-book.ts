@@ -2,11 +2,12 @@
 // this one feeds a shard that starts anew and the snapshot on disk.
 import { ModuleMap } from "../core/module-key.ts";
 import type { Log } from "../platform/log.ts";
+import type { HeldRoute } from "./held-route.ts";
 import type { RouteSnapshot } from "./route-snapshot.ts";
 import type { RouteUpdate } from "./shard-modules.ts";
 
 export class RouteBook {
-  readonly #routes = new ModuleMap<RouteUpdate>();
+  readonly #routes = new ModuleMap<HeldRoute>();
   readonly #snapshot: RouteSnapshot;
   readonly #log: Log;
   #dirty = false;
@@ -22,11 +23,16 @@ export class RouteBook {
     return this.#routes.size;
   }
 
-  routes(): Iterable<RouteUpdate> {
+  routes(): Iterable<HeldRoute> {
     return this.#routes.values();
   }
 
-  put(route: RouteUpdate): void {
+  /** The same as shards are told them, made one by one. */
+  *updates(): IterableIterator<RouteUpdate> {
+    for (const route of this.#routes.values()) yield route.update();
+  }
+
+  put(route: HeldRoute): void {
     const held = this.#routes.get(route.modid, route.cmdid);
     if (route.hosts.length === 0) this.#routes.delete(route.modid, route.cmdid);
     else this.#routes.set(route.modid, route.cmdid, route);
@@ -66,7 +72,7 @@ export class RouteBook {
     if (!this.#dirty) return;
     this.#dirty = false;
     try {
-      await this.#snapshot.save(this.#routes.values());
+      await this.#snapshot.save(this.updates());
       this.counts.saves++;
     } catch (error) {
       this.#dirty = true;

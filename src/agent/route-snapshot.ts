@@ -9,12 +9,13 @@ import { replaceFile } from "../platform/durable-file.ts";
 import { MSG_GET_ROUTE_RESPONSE } from "../wire/frame.ts";
 import { FrameDecoder } from "../wire/frame-decoder.ts";
 import { decodeGetRouteResponse, encodeGetRouteResponse } from "../wire/route-codec.ts";
+import { HeldRoute } from "./held-route.ts";
 import type { RouteUpdate } from "./shard-modules.ts";
 
 const FORMAT = "lars-routes-1";
 
 export type SnapshotLoad =
-  | { readonly outcome: "loaded"; readonly routes: readonly RouteUpdate[] }
+  | { readonly outcome: "loaded"; readonly routes: readonly HeldRoute[] }
   | { readonly outcome: "missing" }
   | { readonly outcome: "bad"; readonly reason: string };
 
@@ -36,10 +37,10 @@ function decode(file: Uint8Array): SnapshotLoad {
   const body = file.subarray(newline + 1);
   if (createHash("sha256").update(body).digest("hex") !== digest)
     return bad("its checksum does not match: it is damaged");
-  const routes: RouteUpdate[] = [];
+  const routes: HeldRoute[] = [];
   const error = new FrameDecoder().push(body, (msgid, frame) => {
     const route = msgid === MSG_GET_ROUTE_RESPONSE ? decodeGetRouteResponse(frame, 0, frame.length) : undefined;
-    if (route !== undefined) routes.push(route);
+    if (route !== undefined) routes.push(HeldRoute.of(route));
   });
   if (error !== undefined || routes.length !== Number(count))
     return bad(`it says ${count} routes and holds ${routes.length}`);

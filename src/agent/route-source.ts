@@ -24,7 +24,7 @@ import {
   GET_ROUTE_REQUEST_BYTES,
   type GetRouteResponse,
 } from "../wire/route-codec.ts";
-import type { RouteUpdate } from "./shard-modules.ts";
+import { HeldRoute } from "./held-route.ts";
 
 export interface RouteSourceOptions {
   readonly responseTimeoutMs: () => number;
@@ -35,7 +35,7 @@ export interface RouteSourceOptions {
   readonly maxModules: number;
   readonly nowMs: () => number;
   /** A route that holds from now on. Revision 0: not told, or one that came back and whose revision says nothing. */
-  readonly onRoute: (update: RouteUpdate) => void;
+  readonly onRoute: (route: HeldRoute) => void;
   /** Routes are kept that the server says have lost their hosts; undefined: none any more. */
   readonly onAlarm?: (alarm: RouteAlarm | undefined) => void;
 }
@@ -73,7 +73,7 @@ export class RouteSource {
   readonly #underWay = new Set<Wanted>();
   /** Those of which this connection's server knows something older than what is held. */
   readonly #ahead = new Set<Wanted>();
-  readonly #guard = new VanishGuard<RouteUpdate>();
+  readonly #guard = new VanishGuard<HeldRoute>();
   #isAlarmed = false;
   readonly #options: RouteSourceOptions;
   #client: TcpClient | undefined;
@@ -137,7 +137,7 @@ export class RouteSource {
   }
 
   /** Takes up a route that is known already, as a snapshot has it. */
-  resume(route: RouteUpdate): void {
+  resume(route: HeldRoute): void {
     const wanted = this.#admit(route.modid, route.cmdid);
     if (wanted === undefined) return;
     wanted.revision = route.revision;
@@ -201,7 +201,7 @@ export class RouteSource {
   /** What the server need not tell again. 0: nothing is held, or not all of it, or not what the server says. */
   #heldRevision(modid: number, cmdid: number): number {
     const held = this.#guard.held(modid, cmdid);
-    if (held === undefined || held.partial === true || this.#guard.kept(modid, cmdid) !== undefined) return 0;
+    if (held === undefined || held.partial || this.#guard.kept(modid, cmdid) !== undefined) return 0;
     return held.revision;
   }
 
@@ -273,7 +273,7 @@ export class RouteSource {
   #take(answer: GetRouteResponse, wanted: Wanted): void {
     const { modid, cmdid, revision, hosts, policy, meant, partial } = answer;
     this.counts.ignoredPolicyParts += answer.badPolicy;
-    const route: RouteUpdate = { modid, cmdid, revision, hosts, policy, ...(partial ? { partial } : {}) };
+    const route = HeldRoute.of({ modid, cmdid, revision, hosts, policy, partial });
     const judgement = this.#guard.judge(route, meant, this.#options.maxVanishShare(), this.#heardAtMs);
     if (!judgement.believed) {
       this.counts.kept++;
@@ -284,15 +284,15 @@ export class RouteSource {
     // Whoever never knew a module gives its own newest revision, which says nothing about the module's.
     const isNamed = hosts.length > 0 || meant;
     if (isNamed || revision === 0) wanted.revision = revision;
-    this.#options.onRoute(isNamed ? route : { ...route, revision: 0 });
+    this.#options.onRoute(isNamed ? route : route.withRevision(0));
   }
 
-  #takeBack(route: RouteUpdate): void {
+  #takeBack(route: HeldRoute): void {
     this.counts.takenBack++;
     const wanted = this.#wanted.get(route.modid, route.cmdid);
     if (wanted !== undefined) wanted.revision = route.revision;
     // What it replaces may have a newer revision.
-    this.#options.onRoute({ ...route, revision: 0 });
+    this.#options.onRoute(route.withRevision(0));
   }
 
   #watchAlarm(): void {

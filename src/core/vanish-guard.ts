@@ -16,7 +16,7 @@ export const VANISH_WINDOW_MS = 30_000;
 export interface GuardedRoute extends ModuleKey {
   /** 0: the server gives none. */
   readonly revision: number;
-  readonly hosts: readonly unknown[];
+  readonly hosts: { readonly length: number };
 }
 
 /** A route whose hosts are kept although a server says otherwise. */

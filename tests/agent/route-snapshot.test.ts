@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { HeldRoute } from "../../src/agent/held-route.ts";
 import { RouteBook } from "../../src/agent/route-book.ts";
 import { RouteSnapshot } from "../../src/agent/route-snapshot.ts";
 import type { RouteUpdate } from "../../src/agent/shard-modules.ts";
@@ -34,10 +35,7 @@ describe("a snapshot", () => {
     await new RouteSnapshot(path).save(ROUTES);
     const load = await new RouteSnapshot(path).load();
     expect(load.outcome).toBe("loaded");
-    expect(
-      load.outcome === "loaded" &&
-        load.routes.map(({ modid, cmdid, revision, hosts, policy }) => ({ modid, cmdid, revision, hosts, policy })),
-    ).toEqual(ROUTES);
+    expect(load.outcome === "loaded" && load.routes.map((route) => route.update())).toEqual(ROUTES);
     expect(readdirSync(join(folder, "deep"))).toEqual(["agent.routes"]);
   });
 
@@ -96,17 +94,18 @@ describe("the book of routes", () => {
     const first = book();
     await first.save();
     expect(await Bun.file(path).exists()).toBe(false);
-    for (const route of ROUTES) first.put(route);
+    for (const route of ROUTES) first.put(HeldRoute.of(route));
     await first.save();
-    first.put(ROUTES[0]!);
+    first.put(HeldRoute.of(ROUTES[0]!));
     await first.save();
     expect(first.counts).toEqual({ saves: 1, saveFailures: 0 });
     const second = book();
     await second.load();
     expect(second.size).toBe(2);
+    expect([...second.updates()]).toEqual(ROUTES);
     await second.save();
     expect(second.counts.saves).toBe(0);
-    second.put({ ...ROUTES[0]!, revision: 1_800_000_000, hosts: [] });
+    second.put(HeldRoute.of({ ...ROUTES[0]!, revision: 1_800_000_000, hosts: [] }));
     second.forget(-5, 0);
     expect(second.size).toBe(0);
     await second.save();
@@ -118,7 +117,7 @@ describe("the book of routes", () => {
   test("that cannot be written says so, counts it and tries again", async () => {
     const log = new RecordingLog();
     const full = book(log);
-    full.put(ROUTES[0]!);
+    full.put(HeldRoute.of(ROUTES[0]!));
     await Bun.write(join(folder, "deep"), "a file where the folder should be");
     await full.save();
     expect(log.texts).toEqual(["error the route snapshot was not written; the last one is kept"]);

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { HeldRoute } from "../../src/agent/held-route.ts";
 import { type RouteAlarm, RouteSource } from "../../src/agent/route-source.ts";
 import { type Host, makeHost } from "../../src/core/assignment.ts";
 import { NO_CHOICE, type PolicyChoice } from "../../src/core/policies.ts";
@@ -22,7 +23,8 @@ class Rig {
       maxVanishShare: () => this.maxVanishShare,
       maxModules: options.maxModules ?? 100,
       nowMs: () => this.nowMs,
-      onRoute: ({ modid, cmdid, revision, hosts, policy }) => {
+      onRoute: (route) => {
+        const { modid, cmdid, revision, hosts, policy } = route.update();
         this.routes.push(`${modid}.${cmdid} at ${revision}: ${hosts.map(({ ip }) => ip).join(" ")}`);
         this.policies.push(policy);
       },
@@ -134,7 +136,7 @@ describe("answers", () => {
 
   test("a route older than the snapshot's is ignored", () => {
     const rig = new Rig();
-    rig.source.resume({ modid: 1, cmdid: 1, revision: 50, hosts: [makeHost(9, 80)], policy: NO_CHOICE });
+    rig.source.resume(HeldRoute.of({ modid: 1, cmdid: 1, revision: 50, hosts: [makeHost(9, 80)], policy: NO_CHOICE }));
     rig.answer(1, 49).answer(1, 50);
     expect(rig.routes).toEqual(["1.1 at 50: 9"]);
     expect(rig.sent()).toEqual(["ask 1.1 at 50"]);
@@ -180,7 +182,7 @@ describe("another connection", () => {
     const rig = new Rig().want(1).hear({ modid: 1, cmdid: 1, revision: 5, hosts: [makeHost(9, 80)], partial: true });
     expect(rig.routes).toEqual(["1.1 at 5: 9"]);
     const part = { modid: 2, cmdid: 1, revision: 5, hosts: [makeHost(9, 80)], policy: NO_CHOICE, partial: true };
-    rig.source.resume(part);
+    rig.source.resume(HeldRoute.of(part));
     rig.reconnected();
     expect(rig.sent()).toEqual(["ask 1.1", "ask 2.1"]);
   });

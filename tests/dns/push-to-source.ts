@@ -25,7 +25,7 @@ export class PushToSource {
       maxVanishShare: () => 0.5,
       maxModules: 100_000,
       nowMs,
-      onRoute: (route) => this.taken.push(route),
+      onRoute: (route) => this.taken.push(route.update()),
     });
     this.source.attach(this.#client);
     this.#pushes = services.map((service) => {
