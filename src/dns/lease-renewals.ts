@@ -170,6 +170,11 @@ export class LeaseRenewals {
     return { outcome: "late", why: "renewals cannot be written now: the database does not answer this instance" };
   }
 
+  /** Nothing could be written for so long that heartbeats near their lease's end are refused. */
+  get isBlocked(): boolean {
+    return this.#blockedMs(this.#options.clock.nowMs()) >= WAIT_LATE_MS;
+  }
+
   /** For how long nothing could be written. */
   #blockedMs(nowMs: number): number {
     const since = this.#failingSinceMs ?? this.#startedAtMs;

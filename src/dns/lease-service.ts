@@ -120,7 +120,8 @@ export class LeaseService {
   /** One look at the clock. What is over is ended beside it, so that the clock goes on. Never throws. */
   async look(): Promise<void> {
     try {
-      const { isOwner, clockMs, earliestMs } = await this.time.look();
+      // Who refuses heartbeats must not let leases age. One that takes them moves the clock on.
+      const { isOwner, clockMs, earliestMs } = await this.time.look(!this.renewals.isBlocked);
       this.#setFailure(undefined);
       if (!isOwner || this.#expiring !== undefined) return;
       const isDue = earliestMs !== undefined && earliestMs <= clockMs;

@@ -52,27 +52,31 @@ export class LeaseTime {
     return this.#clock.age(this.#time.nowMs()) <= MAX_STEP_MS ? this.reckoned() : undefined;
   }
 
-  /** As `reckoned`, after a look when the last is long ago. @throws StoreUnavailable */
+  /** As `reckoned`, after a look, which moves nothing, when the last is long ago. @throws StoreUnavailable */
   async now(): Promise<number> {
-    if (this.known() === undefined) await this.look();
+    if (this.known() === undefined) await this.look(false);
     return this.reckoned() ?? 0;
   }
 
-  /** One look at a time; who comes meanwhile shares it. @throws StoreUnavailable */
-  look(): Promise<LeaseLook> {
-    this.#looking ??= this.#look().finally(() => {
+  /**
+   * One look at a time; who comes meanwhile shares it. `mayMove` false: whose turn it is to move the clock, nothing was
+   * served, and the time that goes by is not counted. @throws StoreUnavailable
+   */
+  look(mayMove = true): Promise<LeaseLook> {
+    this.#looking ??= this.#look(mayMove).finally(() => {
       this.#looking = undefined;
     });
     return this.#looking;
   }
 
-  async #look(): Promise<LeaseLook> {
+  async #look(mayMove: boolean): Promise<LeaseLook> {
     const clock = this.#clock;
     try {
       const { earliestMs, ...row } = await this.#store.clock();
       const step = clock.observe(row, this.#time.nowMs(), earliestMs === undefined);
       let made = false;
-      if (step.kind === "advance") {
+      if (step.kind === "advance" && !mayMove) clock.lost();
+      else if (step.kind === "advance") {
         made = await this.#store.advance(step.tick, step.byMs, this.#owner);
         clock.moved(made);
       }

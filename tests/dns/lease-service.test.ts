@@ -219,6 +219,34 @@ describe("nothing ends because of", () => {
     expect(world.ids).toEqual(["a"]);
   });
 
+  // A connection that died silently keeps a write for as long as its time-out, while looks at the clock go through another.
+  test.each([1, 2])(
+    "renewals that hang for 9 s at all of %i instances, whose looks at the clock do not",
+    async (count) => {
+      const world = new LeaseWorld();
+      const instances: LeaseInstance[] = [];
+      for (let i = 0; i < count; i++) instances.push(await world.start(`dns ${"!".repeat(i)}`));
+      const [one] = instances as [LeaseInstance];
+      await one.register("a", 2, { ttlMs: 4_000 });
+      const beat = (forMs: number) =>
+        world.keep(["a"], forMs, 500, () => instances[(world.clock.nowMs() / 500) % count]!);
+      await beat(4_000);
+      let open = (): void => {};
+      world.store.leases.gate = new Promise((resolve) => {
+        open = resolve;
+      });
+      const outcomes = await beat(9_000);
+      expect(outcomes).toContain("a late");
+      expect(world.ids).toEqual(["a"]);
+      open();
+      await beat(10_000);
+      expect(world.ids).toEqual(["a"]);
+      expect(await one.beaten("a")).toBe("renewed");
+      // Now it falls silent.
+      expect(await untilGone(world, "a")).toBeLessThanOrEqual(6_000);
+    },
+  );
+
   test("a lone instance that was stopped for a minute", async () => {
     const { world, one } = await started();
     await one.register("a", 2, { ttlMs: 1_000 });
