@@ -8,6 +8,7 @@ import type { HttpBindings } from "./http-env.ts";
 import { ProblemError, problemOf } from "./http-problem.ts";
 import type { RequestSeries } from "./http-request-metrics.ts";
 import type { Log } from "./log.ts";
+import { newRequestId } from "./request-id.ts";
 
 export interface HotRequest {
   readonly request: Request;
@@ -53,7 +54,7 @@ const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
 /** The caller's request id where it gave a proper one, or a new one. */
 export function requestIdOf(headers: Headers): string {
   const given = headers.get("x-request-id");
-  return given !== null && REQUEST_ID.test(given) ? given : crypto.randomUUID();
+  return given !== null && REQUEST_ID.test(given) ? given : newRequestId();
 }
 
 interface Known {
