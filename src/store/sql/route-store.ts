@@ -115,16 +115,15 @@ export class SqlRouteStore implements RouteStore {
     });
   }
 
-  claimLook(lookedAtMs: number, nowMs: number): Promise<boolean> {
+  async claimLook(lookedAtMs: number, nowMs: number): Promise<boolean> {
     const now = Math.floor(nowMs);
-    return this.#database.transaction(
-      async (session) =>
-        (await session.run(
-          "UPDATE lars_state SET scanned_at_ms = ?, looked_marks = foreign_marks WHERE id = 1 AND scanned_at_ms = ?",
-          // Never what it was, or two who claim within one millisecond would both have it.
-          [now === lookedAtMs ? now + 1 : now, lookedAtMs],
-        )) === 1,
+    // By itself: the row is the lock that all writers wait for.
+    const claimed = await this.#database.statement(
+      "UPDATE lars_state SET scanned_at_ms = ?, looked_marks = foreign_marks WHERE id = 1 AND scanned_at_ms = ?",
+      // Never what it was, or two who claim within one millisecond would both have it.
+      [now === lookedAtMs ? now + 1 : now, lookedAtMs],
     );
+    return claimed === 1;
   }
 
   changes(after: number, limit: number): Promise<readonly ChangeLogEntry[]> {
