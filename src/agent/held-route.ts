@@ -1,6 +1,6 @@
 // A route as the agent's main thread keeps it: for the snapshot, for a shard that starts anew, and to judge what a dns
-// service says next. It keeps ten thousand of them and looks at none, so their hosts are packed; what goes to a shard or
-// to the disk is made an update of objects on its way. The book of routes and the route source hold the same one.
+// service says next. It keeps ten thousand of them and looks at none, so their hosts are packed, and stay so on their way
+// to a shard. The book of routes and the route source hold the same one.
 import { PackedHosts } from "../core/packed-hosts.ts";
 import type { PolicyChoice } from "../core/policies.ts";
 import type { GuardedRoute } from "../core/vanish-guard.ts";
@@ -37,8 +37,9 @@ export class HeldRoute implements GuardedRoute {
     return revision === this.revision ? this : new HeldRoute(this, revision, this.hosts);
   }
 
+  /** As a shard is told it. */
   update(): RouteUpdate {
     const { modid, cmdid, revision, hosts, policy, partial } = this;
-    return { modid, cmdid, revision, hosts: hosts.unpack(), policy, ...(partial ? { partial } : {}) };
+    return { modid, cmdid, revision, hosts: hosts.toMessage(), policy, ...(partial ? { partial } : {}) };
   }
 }

@@ -72,7 +72,7 @@ export class RouteBook {
     if (!this.#dirty) return;
     this.#dirty = false;
     try {
-      await this.#snapshot.save(this.updates());
+      await this.#snapshot.save(this.#routes.values());
       this.counts.saves++;
     } catch (error) {
       this.#dirty = true;

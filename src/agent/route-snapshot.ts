@@ -10,7 +10,6 @@ import { MSG_GET_ROUTE_RESPONSE } from "../wire/frame.ts";
 import { FrameDecoder } from "../wire/frame-decoder.ts";
 import { decodeGetRouteResponse, encodeGetRouteResponse } from "../wire/route-codec.ts";
 import { HeldRoute } from "./held-route.ts";
-import type { RouteUpdate } from "./shard-modules.ts";
 
 const FORMAT = "lars-routes-1";
 
@@ -19,10 +18,12 @@ export type SnapshotLoad =
   | { readonly outcome: "missing" }
   | { readonly outcome: "bad"; readonly reason: string };
 
-function encode(routes: Iterable<RouteUpdate>): Uint8Array {
+function encode(routes: Iterable<HeldRoute>): Uint8Array {
   const frames: Uint8Array[] = [];
   // A route of more hosts than a frame holds came in a frame itself, so it fits one again.
-  for (const route of routes) frames.push(encodeGetRouteResponse(route).frame);
+  for (const { modid, cmdid, revision, hosts, policy, partial } of routes) {
+    frames.push(encodeGetRouteResponse({ modid, cmdid, revision, hosts: hosts.unpack(), policy, partial }).frame);
+  }
   const body = Buffer.concat(frames);
   const digest = createHash("sha256").update(body).digest("hex");
   return Buffer.concat([Buffer.from(`${FORMAT} ${frames.length} ${digest}\n`), body]);
@@ -51,7 +52,7 @@ export class RouteSnapshot {
   constructor(readonly path: string) {}
 
   /** @throws when the folder cannot be made or the file cannot be written; the last good file is then still there */
-  async save(routes: Iterable<RouteUpdate>): Promise<void> {
+  async save(routes: Iterable<HeldRoute>): Promise<void> {
     await replaceFile(this.path, encode(routes));
   }
 

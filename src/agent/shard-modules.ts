@@ -22,7 +22,7 @@ import {
 import type { CallStatistics } from "../core/call-statistics.ts";
 import { type BalancerSettings, makeBalancer, reconfigured, settingsFor } from "../core/make-balancer.ts";
 import { ModuleMap } from "../core/module-key.ts";
-import { PackedHosts } from "../core/packed-hosts.ts";
+import { type HostNumbers, PackedHosts } from "../core/packed-hosts.ts";
 import { NO_CHOICE, type PolicyChoice, type PolicyName } from "../core/policies.ts";
 import { sameChoice } from "../core/policy-choice.ts";
 import { counterIndex, type ShardCounters } from "./shard-counters.ts";
@@ -33,7 +33,7 @@ export interface RouteUpdate {
   readonly modid: number;
   readonly cmdid: number;
   readonly revision: number;
-  readonly hosts: readonly Host[];
+  readonly hosts: readonly Host[] | HostNumbers;
   /** NO_CHOICE: balanced by this agent's default. */
   readonly policy: PolicyChoice;
   /** Hosts of this revision were left out of what the dns service sent. */
@@ -262,7 +262,7 @@ export class ShardModules {
     const module = this.#modules.get(modid, cmdid);
     if (module?.state !== "known") return undefined;
     const { revision, hosts, policy } = module;
-    return { modid, cmdid, revision, hosts: hosts.unpack(), policy };
+    return { modid, cmdid, revision, hosts: hosts.toMessage(), policy };
   }
 
   /** A module whose route was just taken is balanced on as it was elsewhere. */
@@ -423,7 +423,8 @@ export class ShardModules {
     module.heardAtMs = nowMs;
     module.revision = revision;
     const isNewPolicy = !sameChoice(module.policy, policy);
-    module.policy = policy;
+    // Else what it has, which for most modules is the one that all share.
+    if (isNewPolicy) module.policy = policy;
     // Most routes are heard again as they are; building the pickers' tables anew would be for nothing.
     const areNewHosts = !module.hosts.equals(hosts);
     if (areNewHosts) module.hosts = PackedHosts.of(hosts);

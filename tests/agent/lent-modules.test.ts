@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { IDLE_MS, RETRY_AFTER_MS } from "../../src/agent/lent-modules.ts";
+import { PackedHosts } from "../../src/core/packed-hosts.ts";
 import { LendingRig } from "./lending-rig.ts";
 
 function rigOf(...ips: number[]): LendingRig {
@@ -119,7 +120,7 @@ test("a module that nobody picks from for 60 s goes back; one that is used stays
     rig.shard.modules.forgetIdle(rig.nowMs);
     rig.settle();
   }
-  expect(rig.shard.modules.route(1, 1)?.hosts.map(({ ip }) => ip)).toEqual([7]);
+  expect([...PackedHosts.of(rig.shard.modules.route(1, 1)!.hosts)].map(({ ip }) => ip)).toEqual([7]);
   rig.wait(IDLE_MS - 250);
   expect(rig.isHeld).toBe(true);
   rig.wait(250);

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { HeldRoute } from "../../src/agent/held-route.ts";
 import { RouteBook } from "../../src/agent/route-book.ts";
 import { RouteSnapshot } from "../../src/agent/route-snapshot.ts";
-import type { RouteUpdate } from "../../src/agent/shard-modules.ts";
 import { makeHost } from "../../src/core/assignment.ts";
+import { PackedHosts } from "../../src/core/packed-hosts.ts";
 import { NO_CHOICE } from "../../src/core/policies.ts";
 import { RecordingLog } from "../support/recording-log.ts";
 
@@ -19,23 +19,30 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-const ROUTES: RouteUpdate[] = [
+const ROUTES = [
   {
     ...{ modid: 1, cmdid: 1, revision: 1_700_000_000 },
     hosts: [makeHost(-1, 65535, { weight: 7, zone: "eu-ä" })],
     policy: { name: "adaptive", parameters: { decay: 2.5 } },
   },
   { modid: -5, cmdid: 0, revision: 0, hosts: [makeHost(1, 1), makeHost(2, 2)], policy: NO_CHOICE },
-];
+] as const;
+const HELD = ROUTES.map((route) => HeldRoute.of(route));
+
+const unpacked = (routes: Iterable<HeldRoute>) =>
+  Array.from(routes, ({ modid, cmdid, revision, hosts, policy }) => ({
+    ...{ modid, cmdid, revision, policy },
+    hosts: hosts.unpack(),
+  }));
 
 const bytesOf = async (file = path): Promise<Uint8Array> => new Uint8Array(await Bun.file(file).arrayBuffer());
 
 describe("a snapshot", () => {
   test("is read back as it was written, in a folder that did not exist", async () => {
-    await new RouteSnapshot(path).save(ROUTES);
+    await new RouteSnapshot(path).save(HELD);
     const load = await new RouteSnapshot(path).load();
     expect(load.outcome).toBe("loaded");
-    expect(load.outcome === "loaded" && load.routes.map((route) => route.update())).toEqual(ROUTES);
+    expect(load.outcome === "loaded" && unpacked(load.routes)).toEqual([...ROUTES]);
     expect(readdirSync(join(folder, "deep"))).toEqual(["agent.routes"]);
   });
 
@@ -47,18 +54,18 @@ describe("a snapshot", () => {
 
   test("replaces the one before whole; one that cannot be written leaves the one before", async () => {
     const snapshot = new RouteSnapshot(path);
-    await snapshot.save(ROUTES);
-    await snapshot.save(ROUTES.slice(0, 1));
+    await snapshot.save(HELD);
+    await snapshot.save(HELD.slice(0, 1));
     const load = await snapshot.load();
     expect(load.outcome === "loaded" && load.routes).toHaveLength(1);
     // A folder where the new file is to be written beside the old.
     await Bun.write(join(folder, "deep", `agent.routes.${process.pid}.tmp`, "x"), "");
-    await expect(snapshot.save(ROUTES)).rejects.toThrow();
+    await expect(snapshot.save(HELD)).rejects.toThrow();
     expect((await snapshot.load()).outcome).toBe("loaded");
   });
 
   test("that is cut off anywhere, or has any byte changed, is bad, said why, and put aside", async () => {
-    await new RouteSnapshot(path).save(ROUTES);
+    await new RouteSnapshot(path).save(HELD);
     const good = await bytesOf();
     const damaged = [
       ...Array.from(good, (_, length) => good.slice(0, length)),
@@ -94,18 +101,21 @@ describe("the book of routes", () => {
     const first = book();
     await first.save();
     expect(await Bun.file(path).exists()).toBe(false);
-    for (const route of ROUTES) first.put(HeldRoute.of(route));
+    for (const route of HELD) first.put(route);
     await first.save();
-    first.put(HeldRoute.of(ROUTES[0]!));
+    first.put(HELD[0]!);
     await first.save();
     expect(first.counts).toEqual({ saves: 1, saveFailures: 0 });
     const second = book();
     await second.load();
     expect(second.size).toBe(2);
-    expect([...second.updates()]).toEqual(ROUTES);
+    expect(unpacked(second.routes())).toEqual([...ROUTES]);
+    expect(Array.from(second.updates(), ({ hosts }) => PackedHosts.of(hosts).unpack())).toEqual(
+      ROUTES.map(({ hosts }) => [...hosts]),
+    );
     await second.save();
     expect(second.counts.saves).toBe(0);
-    second.put(HeldRoute.of({ ...ROUTES[0]!, revision: 1_800_000_000, hosts: [] }));
+    second.put(HeldRoute.of({ ...ROUTES[0], revision: 1_800_000_000, hosts: [] }));
     second.forget(-5, 0);
     expect(second.size).toBe(0);
     await second.save();
@@ -117,7 +127,7 @@ describe("the book of routes", () => {
   test("that cannot be written says so, counts it and tries again", async () => {
     const log = new RecordingLog();
     const full = book(log);
-    full.put(HeldRoute.of(ROUTES[0]!));
+    full.put(HELD[0]!);
     await Bun.write(join(folder, "deep"), "a file where the folder should be");
     await full.save();
     expect(log.texts).toEqual(["error the route snapshot was not written; the last one is kept"]);

@@ -24,7 +24,8 @@ class Rig {
       maxModules: options.maxModules ?? 100,
       nowMs: () => this.nowMs,
       onRoute: (route) => {
-        const { modid, cmdid, revision, hosts, policy } = route.update();
+        const { modid, cmdid, revision, policy } = route;
+        const hosts = route.hosts.unpack();
         this.routes.push(`${modid}.${cmdid} at ${revision}: ${hosts.map(({ ip }) => ip).join(" ")}`);
         this.policies.push(policy);
       },

@@ -32,6 +32,8 @@ describe("packed hosts", () => {
         expect([...packed]).toEqual(hosts);
         expect(packed.unpack()).toEqual(hosts);
         expect(packed.length).toBe(hosts.length);
+        const arrived = PackedHosts.of(structuredClone(packed.toMessage()));
+        expect(arrived.equals(packed) && arrived.equals(hosts)).toBe(true);
         expect(packed.equals(hosts)).toBe(true);
         expect(packed.equals(others)).toBe(sameHosts(hosts, others));
         for (const [i, host] of hosts.entries()) {

@@ -1,7 +1,7 @@
 // An agent's route source and the pushes of several dns instances, joined in memory as TCP would join them: the agent is
 // connected to one of them at a time, and the test says to which.
 import { RouteSource } from "../../src/agent/route-source.ts";
-import type { RouteUpdate } from "../../src/agent/shard-modules.ts";
+import type { Host } from "../../src/core/assignment.ts";
 import { RoutePush } from "../../src/dns/route-push.ts";
 import type { RouteService } from "../../src/dns/route-service.ts";
 import { HEADER_BYTES, readInt32 } from "../../src/wire/frame.ts";
@@ -10,7 +10,7 @@ import { FakeTcpClient } from "../agent/fake-tcp-client.ts";
 export class PushToSource {
   readonly source: RouteSource;
   /** Everything the agent took, in order. */
-  readonly taken: RouteUpdate[] = [];
+  readonly taken: { readonly modid: number; readonly revision: number; readonly hosts: readonly Host[] }[] = [];
   bytesToAgent = 0;
   bytesToServer = 0;
   readonly #pushes: RoutePush[];
@@ -25,7 +25,8 @@ export class PushToSource {
       maxVanishShare: () => 0.5,
       maxModules: 100_000,
       nowMs,
-      onRoute: (route) => this.taken.push(route.update()),
+      onRoute: (route) =>
+        this.taken.push({ modid: route.modid, revision: route.revision, hosts: route.hosts.unpack() }),
     });
     this.source.attach(this.#client);
     this.#pushes = services.map((service) => {
