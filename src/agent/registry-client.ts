@@ -1,5 +1,5 @@
 // The registrations of this agent at the dns service, over HTTP. Any instance will do, so the one that answered last is
-// asked first, and when it cannot be reached, is silent, or says that it cannot serve (5xx, 429), the others follow in
+// asked first, and when it cannot be reached, is silent, or says that it cannot serve (5xx, 429, 421), the others follow in
 // the same call: every address of every name, the one that failed longest ago first.
 //
 // While nobody answers, calls fail at once for a short, jittered while, so that a thousand registrations that want to be
@@ -268,7 +268,9 @@ function read(call: RegistryCall, status: number, text: string): Attempt {
   if (status === 404 && (call === "renew" || call === "deregister")) return { outcome: "gone" };
   const { detail } = objectOf(text);
   const said = typeof detail === "string" ? detail.slice(0, 500) : `status ${status}`;
-  if (status >= 500 || status === 429 || status === 408) return { outcome: "next", reason: `${status}: ${said}` };
+  // A follower's 421 says that another is to be asked; which, the configuration says, since a token goes nowhere else.
+  if (status >= 500 || status === 429 || status === 408 || status === 421)
+    return { outcome: "next", reason: `${status}: ${said}` };
   return { outcome: "refused", status, detail: said };
 }
 

@@ -1,6 +1,6 @@
 // A dns service as far as registrations go: keeps them, remembers who asked for what, and fails as it is told to.
 
-export type RegistryMood = "well" | "hangs" | "unavailable" | "no such token" | "forbidden" | "old";
+export type RegistryMood = "well" | "hangs" | "unavailable" | "no such token" | "forbidden" | "old" | "follower";
 
 export interface RegistryRequest {
   readonly method: string;
@@ -55,6 +55,7 @@ export class FakeRegistry {
     });
     if (this.mood === "hangs") await new Promise<void>((release) => this.#hanging.add(release));
     if (this.mood === "unavailable") return problem(503, "the database is away");
+    if (this.mood === "follower") return problem(421, "this dns follows another one; ask that");
     if (this.mood === "no such token") return problem(401, "this needs an access token");
     if (this.mood === "forbidden") return problem(403, "this token may not register 1.1");
     if (this.mood === "old") return problem(404, `there is nothing at ${path}`);

@@ -158,6 +158,18 @@ describe("which instance", () => {
     expect((await client.call("register", SPEC)).outcome).toBe("done");
   });
 
+  test("a follower among the addresses, which takes no registrations, is passed by within the same call", async () => {
+    const [follower, leader] = [makeRegistry(), makeRegistry()];
+    follower.mood = "follower";
+    const client = clientOf([follower.address, leader.address]);
+    for (const call of ["register", "renew", "drain", "deregister"] as const)
+      expect((await client.call(call, SPEC)).outcome).toBe("done");
+    expect(leader.requests.length).toBe(4);
+    expect(follower.requests.length).toBeLessThanOrEqual(1);
+    const alone = await clientOf([follower.address]).call("register", SPEC);
+    expect(alone).toMatchObject({ outcome: "away", reason: expect.stringContaining("421: this dns follows another") });
+  });
+
   test("what one instance refuses is not asked of another; an old dns service without registrations refuses", async () => {
     const [first, second] = [makeRegistry(), makeRegistry()];
     const client = clientOf([first.address, second.address]);
