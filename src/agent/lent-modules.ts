@@ -35,7 +35,8 @@ const FAREWELL_MS = 5000;
 const MAX_EARLY = 4096;
 
 export interface LentOutput {
-  ask(shard: number, modid: number, cmdid: number): void;
+  /** False: nobody is there to be asked. */
+  ask(shard: number, modid: number, cmdid: number): boolean;
   /** `back` undefined: what the shard has is as good. */
   giveBack(shard: number, modid: number, cmdid: number, back: ModuleInHand | undefined): void;
   /** False: the shard cannot hear of them now; they are told again. */
@@ -203,12 +204,12 @@ export class LentModules {
       lent.sinceMs = nowMs + RETRY_AFTER_MS;
       return;
     }
+    if (!this.#output.ask(lent.shard, lent.modid, lent.cmdid)) return;
     this.#size++;
     this.#asked++;
     this.counts.asked++;
     lent.state = "asked";
     lent.sinceMs = nowMs;
-    this.#output.ask(lent.shard, lent.modid, lent.cmdid);
   }
 
   /** The shard's answer. undefined: it keeps the module. */

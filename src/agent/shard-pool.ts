@@ -161,7 +161,7 @@ export class ShardPool {
     const worker = new Worker(new URL("./shard-worker.ts", import.meta.url).href);
     slot.worker = worker;
     slot.startedAtMs = performance.now();
-    worker.onmessage = (event) => this.#receive(slot, event.data as FromShard);
+    worker.onmessage = (event) => this.#receive(slot, event.data as FromShard, slot.worker === worker);
     worker.onerror = (event) => log.error("a shard failed", { shard: slot.index, error: event.message });
     worker.addEventListener("close", () => {
       if (slot.worker === worker) this.#died(slot);
@@ -224,7 +224,7 @@ export class ShardPool {
     return this.#slots[shardOf(modid, cmdid, this.#options.shards)]!;
   }
 
-  #receive(slot: Slot, message: FromShard): void {
+  #receive(slot: Slot, message: FromShard, isAlive: boolean): void {
     if (message instanceof Int32Array) {
       for (let at = 0; at < message.length; at += PICK_ANSWER_NUMBERS) {
         this.#resolve(slot, message[at]!, readPickAnswer(message, at));
@@ -256,14 +256,15 @@ export class ShardPool {
         this.#options.onWant(message.modid, message.cmdid);
         break;
       case "forget":
-        this.lentModules.forgotten(message.modid, message.cmdid);
+        if (isAlive) this.lentModules.forgotten(message.modid, message.cmdid);
         this.#options.onForget(message.modid, message.cmdid);
         break;
       case "lent":
-        this.lentModules.lent(message.modid, message.cmdid, message.granted);
+        // A dead shard's word binds nobody: its successor has the module.
+        if (isAlive) this.lentModules.lent(message.modid, message.cmdid, message.granted);
         break;
       case "recall":
-        this.lentModules.recall(message.modid, message.cmdid);
+        if (isAlive) this.lentModules.recall(message.modid, message.cmdid);
         break;
       case "resolved":
         this.#resolve(slot, message.id, message.answer);

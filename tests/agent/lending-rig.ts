@@ -91,11 +91,13 @@ export class LendingRig {
   readonly replies: string[] = [];
   readonly main: LentModules;
   shard: ShardSide;
+  /** False: the shard died and its successor is not there yet. */
+  isThere = true;
   #revision = 1;
   #route: RouteUpdate | undefined;
 
   constructor() {
-    const send = (message: () => void): boolean => this.toShard.messages.push(message) > 0;
+    const send = (message: () => void): boolean => this.isThere && this.toShard.messages.push(message) > 0;
     this.main = new LentModules({
       shards: 1,
       settings: SETTINGS,

@@ -180,6 +180,16 @@ test("when a shard dies the modules it lent are its successor's, and what was co
   expect([rig.replies, rig.totals()]).toEqual([["seq 1: host 7:80"], { succ: 1, err: 0 }]);
 });
 
+test("a module that is asked for while its shard is away is asked for again when that is there", () => {
+  const rig = rigOf(7);
+  rig.isThere = false;
+  rig.lend();
+  expect([rig.isHeld, rig.main.counts.asked]).toEqual([false, 0]);
+  rig.isThere = true;
+  rig.lend();
+  expect(rig.isHeld).toBe(true);
+});
+
 test("of 5,000 modules asked for at once no more than 4,096 are counted, and none of them stays when nobody asks on", () => {
   const rig = rigOf(7);
   for (let modid = 2; modid < 5002; modid++) for (let i = 0; i < 20; i++) rig.main.pick(modid, 1, 0);
@@ -245,4 +255,35 @@ test("in whatever order messages arrive, the shard picks for no datagram while t
   // Otherwise it would have shown nothing.
   expect(held).toBeGreaterThan(1000);
   expect(recalled).toBeGreaterThan(100);
+});
+
+test("however often the shard dies, its successor picks for no datagram while the main thread picks, and lends anew", () => {
+  const step = fc.constantFrom(
+    ...(Object.keys(STEPS) as (keyof typeof STEPS)[]),
+    "ask" as const,
+    "the shard dies" as const,
+  );
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 20, maxLength: 100 }), (steps) => {
+      const rig = lentRig(7, 8);
+      for (const name of steps) {
+        if (name === "the shard dies") rig.kill();
+        else if (name === "ask") {
+          const [isHeld, before] = [rig.isHeld, rig.forwarded];
+          rig.ask(1);
+          if (isHeld) expect(rig.forwarded).toBe(before + 1);
+        } else STEPS[name](rig);
+      }
+      rig.settle();
+      rig.wait(6000);
+      rig.nowMs += RETRY_AFTER_MS;
+      rig.lend();
+      expect(rig.isHeld).toBe(true);
+      rig.replies.length = 0;
+      rig.ask(2);
+      rig.settle();
+      expect(rig.replies).toHaveLength(1);
+    }),
+    { numRuns: 100 },
+  );
 });
