@@ -9,7 +9,7 @@ import type { BalancedHost, Balancer, HostVerdict, Random } from "./balancer.ts"
 import { SHEDDING } from "./balancer.ts";
 import { Ejection } from "./ejection.ts";
 import { endpointKey } from "./endpoint.ts";
-import { HostSubset, HostTable, type MakeHostState } from "./host-table.ts";
+import { type FreshHosts, HostSubset, HostTable } from "./host-table.ts";
 import { PackedHosts } from "./packed-hosts.ts";
 import { type HostSet, type MakePicker, NO_HOSTS, type Picker } from "./picker.ts";
 import type { SteeringParameters } from "./policies.ts";
@@ -35,8 +35,6 @@ export class SteeredBalancer implements Balancer {
   readonly #zone: string;
   /** Survivors keep their order over updates; hosts that join come behind. */
   #hosts: HostTable;
-  /** When the hosts that came together as the first began. */
-  #firstAtMs = 0;
   #makePicker: MakePicker;
   #local: Picker;
   /** Made when it is first needed, here and below. */
@@ -50,13 +48,11 @@ export class SteeredBalancer implements Balancer {
   #localShare = 1;
   #ejection: Ejection | undefined;
   readonly #losses = new ReportLosses();
-  readonly #typical = (): number => this.#typicalMs();
   /** Share of all calls that fail lately. */
   #failureShare = 0;
   readonly #context: PickContext;
   #random: Random = HALF;
-  readonly #makeHost: MakeHostState = (ip, port, weight, zone) =>
-    new SteeredHost(ip, port, weight, zone, this.#parameters.success_window * 1000, this.#firstAtMs);
+  readonly #fresh: FreshHosts;
 
   constructor(parameters: SteeringParameters, zone: string, makePicker: MakePicker) {
     this.#parameters = parameters;
@@ -71,7 +67,8 @@ export class SteeredBalancer implements Balancer {
       lossy: false,
     };
     this.#local = makePicker(parameters);
-    this.#hosts = new HostTable(PackedHosts.NONE, this.#makeHost);
+    this.#fresh = { windowMs: parameters.success_window * 1000, sinceMs: 0 };
+    this.#hosts = new HostTable(PackedHosts.NONE, this.#fresh);
   }
 
   /** New parameters, and another way to choose, count from the next pick and report on; hosts keep what they have earned. */
@@ -79,6 +76,7 @@ export class SteeredBalancer implements Balancer {
     this.#parameters = parameters;
     this.#makePicker = makePicker;
     this.#context.maxLeaseMs = parameters.pick_lease * 1000;
+    this.#fresh.windowMs = parameters.success_window * 1000;
     this.#ejection?.configure(parameters);
     this.#local = this.#makePicker(parameters);
     this.#remote = undefined;
@@ -98,7 +96,8 @@ export class SteeredBalancer implements Balancer {
     const host = ejection.ejected.length > 0 ? this.#pickAround(ejection, context) : this.#pickAvailable(context);
     if (!("take" in host)) return SHEDDING;
     this.#settleOne(context);
-    context.lossy = this.#losses.isLossy(nowMs, this.#typical);
+    if (this.#losses.isDue(nowMs)) this.#losses.judge(nowMs, this.#typicalMs());
+    context.lossy = this.#losses.isLossy;
     this.#losses.picked();
     host.settle(context);
     context.inFlight += host.take(nowMs);
@@ -184,7 +183,7 @@ export class SteeredBalancer implements Balancer {
     const before = this.#hosts;
     const isFirst = before.length === 0;
     const typicalMs = this.#typicalMs();
-    if (isFirst) this.#firstAtMs = nowMs;
+    if (isFirst) this.#fresh.sinceMs = nowMs;
     const wanted = new Map<number, Host>();
     for (const host of hosts) wanted.set(endpointKey(host.ip, host.port), host);
     const left: SteeredHost[] = [];
@@ -202,10 +201,7 @@ export class SteeredBalancer implements Balancer {
       wanted.delete(key);
     }
     route.push(...wanted.values());
-    const table = new HostTable(
-      PackedHosts.of(isFirst && route.length === hosts.length ? hosts : route),
-      this.#makeHost,
-    );
+    const table = new HostTable(PackedHosts.of(isFirst && route.length === hosts.length ? hosts : route), this.#fresh);
     for (const [index, from] of survivors.entries()) {
       const known = before.made(from);
       if (known === undefined) continue;
@@ -215,7 +211,7 @@ export class SteeredBalancer implements Balancer {
     }
     for (let i = survivors.length; !isFirst && i < table.length; i++) {
       const { ip, port, weight, zone } = route[i]!;
-      const host = new SteeredHost(ip, port, weight, zone, this.#parameters.success_window * 1000, nowMs);
+      const host = new SteeredHost(ip, port, weight, zone, this.#fresh.windowMs, nowMs);
       // A host that joins others is taken for one of them until it shows otherwise, and warms up.
       host.estimateMs = typicalMs;
       host.rampFromMs = nowMs;

@@ -45,6 +45,8 @@ const PROBATION_RATE = 0.95;
 const READMISSION_RAMP_MS = 1000;
 const RATE_EVERY_MS = 1000;
 
+const NOBODY: readonly SteeredHost[] = [];
+
 export class Ejection {
   #parameters: SteeringParameters;
   readonly #random: Random;
@@ -52,7 +54,8 @@ export class Ejection {
   readonly #window: CallWindow;
   /** Those that have no state yet have no calls either. */
   #hosts: HostTable | undefined;
-  #ejected: SteeredHost[] = [];
+  /** Replaced when it changes. */
+  #ejected: readonly SteeredHost[] = NOBODY;
   #nextProbeAtMs = Number.POSITIVE_INFINITY;
   #nextTrialAtMs = 0;
   #survivors = 1;
@@ -89,11 +92,12 @@ export class Ejection {
   /** The module's hosts; those that stay keep their state. */
   setHosts(hosts: HostTable): void {
     this.#hosts = hosts;
-    this.#ejected = [];
+    const ejected: SteeredHost[] = [];
     for (let i = 0; i < hosts.length; i++) {
       const host = hosts.made(i);
-      if (host?.ejected === true) this.#ejected.push(host);
+      if (host?.ejected === true) ejected.push(host);
     }
+    this.#ejected = ejected.length === 0 ? NOBODY : ejected;
     this.#scheduleProbes();
     const noneIsLeft = this.#ejected.length === hosts.length;
     // When those that were left have left the route, everybody is to be tried, and whoever succeeds is back.
@@ -252,7 +256,7 @@ export class Ejection {
     host.probeUntilMs = 0;
     this.#window.remove(host.window, nowMs);
     host.window.clear();
-    this.#ejected.push(host);
+    this.#ejected = [...this.#ejected, host];
     this.#pause(host, reason, nowMs);
   }
 

@@ -5,20 +5,24 @@ import { endpointKey } from "./endpoint.ts";
 import { finalMix } from "./hash.ts";
 import type { PackedHosts } from "./packed-hosts.ts";
 import type { HostSet } from "./picker.ts";
-import type { SteeredHost } from "./steered-host.ts";
+import { SteeredHost } from "./steered-host.ts";
 
 /** Up to so many hosts are looked through one by one, which is as fast as a hash. */
 const FEW = 12;
 const NONE_MADE: (SteeredHost | undefined)[] = [];
 const NO_SLOTS = new Int32Array(0);
 
-/** State for a host that has none yet. */
-export type MakeHostState = (ip: number, port: number, weight: number, zone: string) => SteeredHost;
+/** What the states have in common that are made when their hosts are first needed; may be changed meanwhile. */
+export interface FreshHosts {
+  windowMs: number;
+  /** When these hosts came, all at once. */
+  sinceMs: number;
+}
 
 export class HostTable implements HostSet {
   readonly length: number;
   readonly route: PackedHosts;
-  readonly #make: MakeHostState;
+  readonly #fresh: FreshHosts;
   /** How many hosts have a state. */
   states = 0;
   #made = NONE_MADE;
@@ -26,10 +30,10 @@ export class HostTable implements HostSet {
   #slots = NO_SLOTS;
 
   /** `route`: each endpoint once. */
-  constructor(route: PackedHosts, make: MakeHostState) {
+  constructor(route: PackedHosts, fresh: FreshHosts) {
     this.length = route.length;
     this.route = route;
-    this.#make = make;
+    this.#fresh = fresh;
   }
 
   /** The host, its state made if there is none. */
@@ -44,12 +48,18 @@ export class HostTable implements HostSet {
 
   /** What `at` would make, without keeping it. */
   view(index: number): SteeredHost {
+    return this.#made[index] ?? this.#makeState(index);
+  }
+
+  #makeState(index: number): SteeredHost {
     const { route } = this;
-    return this.#made[index] ?? this.#make(route.ip(index), route.port(index), route.weight(index), route.zone(index));
+    const { windowMs, sinceMs } = this.#fresh;
+    const zone = route.zone(index);
+    return new SteeredHost(route.ip(index), route.port(index), route.weight(index), zone, windowMs, sinceMs);
   }
 
   #makeAt(index: number): SteeredHost {
-    const host = this.view(index);
+    const host = this.#makeState(index);
     this.put(index, host);
     return host;
   }

@@ -19,7 +19,8 @@ export class ReportLosses {
   #reported = 0;
   #pickedNow = 0;
   #suspicions = 0;
-  #lossy = false;
+  /** As judged last. */
+  isLossy = false;
   #countedAtMs = Number.NaN;
 
   picked(): void {
@@ -30,23 +31,26 @@ export class ReportLosses {
     this.#reported++;
   }
 
-  /** `typicalMs`: how long a call takes. Judged anew once a second. */
-  isLossy(nowMs: number, typicalMs: () => number): boolean {
+  /** Whether it is time to judge anew: once a second. */
+  isDue(nowMs: number): boolean {
+    return !(nowMs - this.#countedAtMs < EVERY_MS);
+  }
+
+  /** `typicalMs`: how long a call takes. */
+  judge(nowMs: number, typicalMs: number): void {
     const elapsedMs = nowMs - this.#countedAtMs;
-    if (elapsedMs < EVERY_MS) return this.#lossy;
     this.#countedAtMs = nowMs;
     if (elapsedMs > 0) {
       this.#picked += this.#pickedNow;
-      const underWay = (UNDER_WAY_FACTOR * this.#pickedNow * typicalMs()) / elapsedMs;
+      const underWay = (UNDER_WAY_FACTOR * this.#pickedNow * typicalMs) / elapsedMs;
       const missing = this.#picked - this.#reported - underWay;
       const suspicious = this.#picked >= MIN_PICKS && missing > MIN_SHARE * this.#picked;
       this.#suspicions = suspicious ? this.#suspicions + 1 : 0;
-      this.#lossy = this.#suspicions >= SUSPICIONS;
+      this.isLossy = this.#suspicions >= SUSPICIONS;
       const keep = Math.exp(-elapsedMs / KEEP_MS);
       this.#picked *= keep;
       this.#reported *= keep;
     }
     this.#pickedNow = 0;
-    return this.#lossy;
   }
 }

@@ -4,7 +4,6 @@ import fc from "fast-check";
 import { type Host, makeHost, sameHosts } from "../../src/core/assignment.ts";
 import { HostSubset, HostTable } from "../../src/core/host-table.ts";
 import { PackedHosts } from "../../src/core/packed-hosts.ts";
-import { SteeredHost } from "../../src/core/steered-host.ts";
 
 const anyHost = fc
   .tuple(
@@ -15,13 +14,8 @@ const anyHost = fc
   )
   .map(([ip, port, weight, zone]) => makeHost(ip, port, { weight, zone }));
 
-function tableOf(hosts: readonly Host[]): { table: HostTable; made: () => number } {
-  let made = 0;
-  const table = new HostTable(PackedHosts.of(hosts), (ip, port, weight, zone) => {
-    made++;
-    return new SteeredHost(ip, port, weight, zone, 30_000, 0);
-  });
-  return { table, made: () => made };
+function tableOf(hosts: readonly Host[]): HostTable {
+  return new HostTable(PackedHosts.of(hosts), { windowMs: 30_000, sinceMs: 77 });
 }
 
 describe("packed hosts", () => {
@@ -63,11 +57,11 @@ describe("a host table", () => {
         fc.uniqueArray(anyHost, { maxLength: 100, selector: ({ ip, port }) => `${ip}:${port}` }),
         anyHost,
         (hosts, stranger) => {
-          const { table, made } = tableOf(hosts);
+          const table = tableOf(hosts);
           for (const [i, { ip, port }] of hosts.entries()) expect(table.indexOf(ip, port)).toBe(i);
           const isKnown = ({ ip, port }: Host): boolean => ip === stranger.ip && port === stranger.port;
           expect(table.indexOf(stranger.ip, stranger.port)).toBe(hosts.findIndex(isKnown));
-          expect(made()).toBe(0);
+          expect(table.states).toBe(0);
         },
       ),
       { seed: 5 },
@@ -75,18 +69,18 @@ describe("a host table", () => {
   });
 
   test("makes a host's state when it is first asked for, once, and gives a view without keeping it", () => {
-    const { table, made } = tableOf([makeHost(1, 80), makeHost(2, 80, { weight: 7, zone: "a" }), makeHost(3, 80)]);
-    expect([table.made(1), made()]).toEqual([undefined, 0]);
-    expect(table.view(1)).toMatchObject({ ip: 2, port: 80, weight: 7, zone: "a" });
+    const table = tableOf([makeHost(1, 80), makeHost(2, 80, { weight: 7, zone: "a" }), makeHost(3, 80)]);
+    expect([table.made(1), table.states]).toEqual([undefined, 0]);
+    expect(table.view(1)).toMatchObject({ ip: 2, port: 80, weight: 7, zone: "a", sinceMs: 77 });
     expect(table.made(1)).toBeUndefined();
     const host = table.at(1);
     expect([table.at(1), table.made(1), table.view(1)].every((each) => each === host)).toBe(true);
-    expect([host.index, made()]).toEqual([1, 2]);
+    expect([host.index, table.states]).toEqual([1, 1]);
     expect([table.made(0), table.made(2)]).toEqual([undefined, undefined]);
   });
 
   test("a subset names the table's own hosts", () => {
-    const { table } = tableOf([makeHost(1, 81), makeHost(2, 82, { weight: 7 }), makeHost(3, 83)]);
+    const table = tableOf([makeHost(1, 81), makeHost(2, 82, { weight: 7 }), makeHost(3, 83)]);
     const subset = new HostSubset(table, [2, 1]);
     expect(subset.length).toBe(2);
     expect(subset.at(0)).toBe(table.at(2));

@@ -18,7 +18,8 @@ function play(
       reportsAt.shift();
       losses.reported();
     }
-    const lossy = losses.isLossy(nowMs, () => latencyMs(i));
+    if (losses.isDue(nowMs)) losses.judge(nowMs, latencyMs(i));
+    const lossy = losses.isLossy;
     if (i % rate === 0) verdicts.push(lossy);
     losses.picked();
     if (!lost(i)) reportsAt.push(nowMs + latencyMs(i));
