@@ -1,6 +1,6 @@
 // The pool among nodes that come, go, refuse and hang. The nodes are fakes on loopback; a real cluster is in
 // galera.external.ts.
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
 import { ConnectionPool, type PoolOptions } from "../../src/store/mysql/connection-pool.ts";
 import { MysqlDatabase } from "../../src/store/mysql/mysql-database.ts";
 import { StoreUnavailable } from "../../src/store/route-store.ts";
@@ -208,6 +208,43 @@ test("20 callers who find a dead node share one search for the next", async () =
   expect(moves).toEqual([name(b!)]);
   // One connection to look, at most twenty to work with.
   expect(b!.connections).toBeLessThanOrEqual(21);
+});
+
+describe("connections that are free", () => {
+  let nowMs = 0;
+  let now: { mockRestore(): void };
+  beforeEach(() => {
+    now = spyOn(performance, "now").mockImplementation(() => nowMs);
+  });
+  afterEach(() => now.mockRestore());
+
+  const together = async (from: ConnectionPool): Promise<void> => {
+    const connections = await Promise.all([from.acquire(), from.acquire()]);
+    for (const connection of connections) from.release(connection, false);
+  };
+
+  test("2 that are needed at once every 5 s stay open while 1 at a time is used every 250 ms", async () => {
+    const [node] = await fakes(1);
+    const few = pool();
+    for (let round = 0; round < 40; round++) {
+      await (round % 20 === 0 ? together(few) : use(few));
+      nowMs += 250;
+    }
+    await together(few);
+    expect(node!.connections).toBe(2);
+  });
+
+  test("those that were silent for 2 s are not used again", async () => {
+    const [node] = await fakes(1);
+    const few = pool();
+    await together(few);
+    nowMs += 1999;
+    await use(few);
+    expect(node!.connections).toBe(2);
+    nowMs += 2000;
+    await together(few);
+    expect(node!.connections).toBe(4);
+  });
 });
 
 test("closing ends all waits, and what is acquired afterwards is refused", async () => {

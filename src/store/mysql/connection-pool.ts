@@ -51,7 +51,7 @@ export class ConnectionPool {
   readonly #options: PoolOptions;
   readonly #choice: NodeChoice;
   readonly #ssl: SslOptions | undefined;
-  /** The one that was used last comes last, and is used next. */
+  /** The one that was used last comes last. */
   readonly #free: { readonly connection: Connection; readonly sinceMs: number }[] = [];
   /** Handed out, with the time since. */
   readonly #used = new Map<Connection, number>();
@@ -87,13 +87,8 @@ export class ConnectionPool {
   async acquire(): Promise<Connection> {
     if (this.#closed) throw new StoreUnavailable("the database was closed");
     this.#probeNowAndThen();
-    const free = this.#free.pop();
-    if (free !== undefined) {
-      if (performance.now() - free.sinceMs < MAX_FREE_MS) return this.#hand(free.connection);
-      // The others have been silent for longer still.
-      this.#free.push(free);
-      this.#closeFree();
-    }
+    const free = this.#takeFree();
+    if (free !== undefined) return this.#hand(free);
     if (this.#open < this.#options.connections) {
       this.#open++;
       try {
@@ -161,6 +156,21 @@ export class ConnectionPool {
   /** A connection of its own, outside the pool. The caller ends it. */
   async dedicated(): Promise<Connection> {
     return this.#connectToCurrent();
+  }
+
+  /**
+   * The one that was used last, unless another is about to have been silent for too long: so a process that does little,
+   * and now and then two things at once, does not open a second connection each time.
+   */
+  #takeFree(): Connection | undefined {
+    const nowMs = performance.now();
+    const silentSince = () => this.#free[0]?.sinceMs ?? nowMs;
+    while (nowMs - silentSince() >= MAX_FREE_MS) {
+      this.#free.shift()!.connection.destroy();
+      this.#forget();
+    }
+    const free = nowMs - silentSince() >= MAX_FREE_MS / 2 ? this.#free.shift() : this.#free.pop();
+    return free?.connection;
   }
 
   #hand(connection: Connection): Connection {
