@@ -3,12 +3,13 @@
 //
 // In flight are picks that were not reported. Reports get lost and callers die, so a pick counts for a lease only. Picks
 // are kept as times in a ring, oldest first; a report takes the oldest away. Which call a report belongs to is not known,
-// but need not be: whatever the matching, the time from pick to report has the right mean (Little's law).
+// but need not be: whatever the matching, the time from pick to report has the right mean (Little's law). While never more
+// than one was in flight there is no ring: it is the latest pick, whose time is known anyhow.
 import type { BalancedHost, Random } from "./balancer.ts";
 import { CallWindow } from "./call-window.ts";
 
-const INITIAL_LEASES = 2;
-/** Of a host that was never picked: an agent knows many more hosts than are called. */
+const INITIAL_LEASES = 4;
+/** Of a host that never had two picks in flight: an agent knows many more hosts than are busy. */
 const NONE = new Float64Array(0);
 /** More in flight at one host are not told apart: it is full by any measure. */
 export const MAX_LEASES = 65_536;
@@ -99,11 +100,19 @@ export class SteeredHost implements BalancedHost {
 
   /** A pick was handed out. Returns by how much more is in flight. */
   take(nowMs: number): number {
-    this.pickedAtMs = nowMs;
-    if (this.inFlight === this.#leases.length) {
-      if (this.inFlight === MAX_LEASES) return 0;
+    if (this.#leases === NONE && this.inFlight === 0) {
+      this.pickedAtMs = nowMs;
+      this.inFlight = 1;
+      return 1;
+    }
+    if (this.inFlight >= this.#leases.length) {
+      if (this.inFlight === MAX_LEASES) {
+        this.pickedAtMs = nowMs;
+        return 0;
+      }
       this.#grow();
     }
+    this.pickedAtMs = nowMs;
     this.#leases[(this.#head + this.inFlight) & (this.#leases.length - 1)] = nowMs;
     this.inFlight++;
     return 1;
@@ -113,9 +122,8 @@ export class SteeredHost implements BalancedHost {
   release(nowMs: number): number {
     this.reportedAtMs = nowMs;
     if (this.inFlight === 0) return -1;
-    const age = Math.max(0, nowMs - this.#leases[this.#head]!);
-    this.#head = (this.#head + 1) & (this.#leases.length - 1);
-    this.inFlight--;
+    const age = Math.max(0, nowMs - this.#oldestAtMs());
+    this.#dropOldest();
     return age;
   }
 
@@ -124,6 +132,7 @@ export class SteeredHost implements BalancedHost {
     this.reportedAtMs = nowMs;
     if (this.inFlight === 0) return -1;
     this.inFlight--;
+    if (this.#leases === NONE) return Math.max(0, nowMs - this.pickedAtMs);
     return Math.max(0, nowMs - this.#leases[(this.#head + this.inFlight) & (this.#leases.length - 1)]!);
   }
 
@@ -151,11 +160,20 @@ export class SteeredHost implements BalancedHost {
   }
 
   #giveUp(context: PickContext, leaseMs: number): void {
-    while (this.inFlight > 0 && context.nowMs - this.#leases[this.#head]! > leaseMs) {
-      this.#head = (this.#head + 1) & (this.#leases.length - 1);
-      this.inFlight--;
+    while (this.inFlight > 0 && context.nowMs - this.#oldestAtMs() > leaseMs) {
+      this.#dropOldest();
       context.inFlight--;
     }
+  }
+
+  /** Something must be in flight. */
+  #oldestAtMs(): number {
+    return this.#leases === NONE ? this.pickedAtMs : this.#leases[this.#head]!;
+  }
+
+  #dropOldest(): void {
+    if (this.#leases !== NONE) this.#head = (this.#head + 1) & (this.#leases.length - 1);
+    this.inFlight--;
   }
 
   /** Gives up all picks: what was sent to a host before it was ejected or readmitted says nothing about it now. */
@@ -165,7 +183,7 @@ export class SteeredHost implements BalancedHost {
 
   /** Age of the oldest pick in flight, in ms; 0: none is. */
   oldestMs(nowMs: number): number {
-    return this.inFlight === 0 ? 0 : nowMs - this.#leases[this.#head]!;
+    return this.inFlight === 0 ? 0 : nowMs - this.#oldestAtMs();
   }
 
   /** From 0.1 to 1 while its share ramps up, 1 otherwise. */
@@ -177,7 +195,8 @@ export class SteeredHost implements BalancedHost {
   #grow(): void {
     const old = this.#leases;
     const grown = new Float64Array(Math.max(INITIAL_LEASES, old.length * 2));
-    for (let i = 0; i < this.inFlight; i++) grown[i] = old[(this.#head + i) & (old.length - 1)]!;
+    if (old === NONE) grown[0] = this.pickedAtMs;
+    else for (let i = 0; i < this.inFlight; i++) grown[i] = old[(this.#head + i) & (old.length - 1)]!;
     this.#leases = grown;
     this.#head = 0;
   }
