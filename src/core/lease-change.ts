@@ -96,11 +96,25 @@ function applied(
   before: readonly Host[],
   diff: { readonly added: readonly Host[]; readonly changed: readonly Host[]; readonly removed: readonly Host[] },
 ): readonly Host[] {
+  const [added] = diff.added;
+  if (added !== undefined && diff.added.length === 1 && diff.changed.length + diff.removed.length === 0) {
+    return withHost(before, added);
+  }
   const gone = new Set(diff.removed.map(hostKey));
   const hosts = gone.size === 0 ? before.slice() : before.filter((host) => !gone.has(hostKey(host)));
   for (const host of diff.changed) hosts[hostPosition(hosts, hostKey(host))] = host;
   for (const host of diff.added) hosts.splice(hostPosition(hosts, hostKey(host)), 0, host);
   // Not frozen: to freeze the list of a large module costs a hundred times what copying it does.
+  return hosts;
+}
+
+/** Most changes: one pass into a list of the right length, where a copy and a splice would allocate twice. */
+function withHost(before: readonly Host[], host: Host): readonly Host[] {
+  const at = hostPosition(before, hostKey(host));
+  const hosts = new Array<Host>(before.length + 1);
+  for (let i = 0; i < at; i++) hosts[i] = before[i]!;
+  hosts[at] = host;
+  for (let i = at; i < before.length; i++) hosts[i + 1] = before[i]!;
   return hosts;
 }
 

@@ -99,16 +99,21 @@ export class ChangeWriter {
     if (wanted.length === 0) return [];
     const leases = this.#leases();
     const held = await leases.byId([...new Set(wanted.flatMap((c) => (c.action === "expire" ? c.ids : [c.id])))]);
-    const targets = wanted.flatMap((c) => (c.action === "register" ? [c] : []));
     for (const lease of held) this.#table.put(lease);
     const unheld = wanted.flatMap((c) => (c.action === "expire" ? (c.places ?? []) : []));
-    const places = [...targets, ...held, ...unheld].filter((place) => isLeasedAt(this.#staged, place));
+    const places: Place[] = [...held, ...unheld].filter((place) => isLeasedAt(this.#staged, place));
+    const fresh: Place[] = [];
+    let registers = false;
+    for (const change of wanted) {
+      if (change.action !== "register") continue;
+      registers = true;
+      const host = hostAt(this.#staged.route(change.modid, change.cmdid), change.ip, change.port);
+      if (host === undefined) fresh.push(change);
+      else if (host.leased === true) places.push(change);
+    }
     if (places.length > 0) for (const lease of await leases.at(places)) this.#table.put(lease);
-    if (targets.length === 0) return [];
+    if (!registers) return [];
     this.#leaseMs = this.#moment.leaseMs ?? (await leases.clockMs());
-    const fresh = targets.filter(
-      ({ modid, cmdid, ip, port }) => hostAt(this.#staged.route(modid, cmdid), ip, port) === undefined,
-    );
     return fresh.length === 0 ? [] : await leases.foreignAt(fresh);
   }
 

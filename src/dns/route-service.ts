@@ -283,8 +283,10 @@ export class RouteService {
 
   #drain(): void {
     while (this.#waiting.length > 0 && !this.#writing) {
+      const mayBegin = this.#loaded && this.#ahead.mayBegin(Math.min(this.#waiting.length, MAX_BATCH));
+      if (!mayBegin && this.#ahead.underWay > 0) return;
       const batch = this.#waiting.slice(0, MAX_BATCH);
-      const ahead = this.#loaded && this.#ahead.begin(batch);
+      const ahead = mayBegin && this.#ahead.begin(batch);
       if (!ahead && this.#ahead.underWay > 0) return;
       this.#waiting.splice(0, batch.length);
       if (!ahead) void this.#commitBatch(batch);

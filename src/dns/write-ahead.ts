@@ -77,12 +77,17 @@ export class WriteAhead<A extends Asked> {
     this.#sizes = [this.#sizes[1], size];
   }
 
-  /** Begins a batch, unless it is not of this way or not the time for it. */
+  /** Whether it is the time to begin another batch, of so many. */
+  mayBegin(size: number): boolean {
+    const { length } = this.#flights;
+    if (length >= MAX_UNDER_WAY || this.#planning || this.#rest > 0) return false;
+    return length === 0 || 2 * size >= this.#sizes[0] + this.#sizes[1];
+  }
+
+  /** Begins a batch, unless it is not of this way. To be called when {@link mayBegin}. */
   begin(batch: readonly A[]): boolean {
     const { store, replica } = this.#options;
-    if (store.foresees !== true || this.#planning || this.#rest > 0) return false;
-    if (this.#flights.length >= MAX_UNDER_WAY) return false;
-    if (this.#flights.length > 0 && 2 * batch.length < this.#sizes[0] + this.#sizes[1]) return false;
+    if (store.foresees !== true) return false;
     const before = this.#flights.at(-1);
     const base = before === undefined ? replica : before.staged;
     if (base === undefined || !batch.every((asked) => isForeseeable(asked, base))) return false;

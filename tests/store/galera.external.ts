@@ -88,7 +88,7 @@ describe("Galera", () => {
         const all = await readAll(store.routes);
         expect([...all.routes()].map(({ hosts }) => hosts.length)).toEqual(Array.from({ length: 11 }, () => 40));
       }
-      for (const table of ["RouteData", "lars_host", "RouteChange", "lars_change_item"]) {
+      for (const table of ["RouteData", "lars_host", "RouteChange", "lars_change"]) {
         expect([table, await galera.sql(0, name, `SELECT COUNT(*) FROM ${table}`)]).toEqual([table, [[440]]]);
       }
     });

@@ -91,7 +91,7 @@ test("every table we create has a primary key, is InnoDB and says its character 
 
 // An AUTO_INCREMENT id says that two rows are two, and nothing about which came first: Galera gives each node numbers of
 // its own (1, 4, 7 and 2, 5, 8), TiDB each node a range, and everywhere a later id may be committed earlier.
-test("ids of AUTO_INCREMENT stand for an order in 18 places, where a wrong order is made good", () => {
+test("ids of AUTO_INCREMENT stand for an order in 19 places, where a wrong order is made good", () => {
   const ordered = /(?:MAX|MIN)\(\s*(?:\w+\.)?id\s*\)|ORDER BY (?:\w+\.)?id\b(?!,)|\b(?:\w+\.)?id\s*[<>]=?\s*(?:\?|\$)/g;
   const found = new Map<string, number>();
   for (const file of SOURCES) {
@@ -108,7 +108,8 @@ test("ids of AUTO_INCREMENT stand for an order in 18 places, where a wrong order
     "src/store/sql/report-store.ts": 2,
     // The newest RouteChange row, as a sign that somebody wrote. A row that comes with a lower id is no sign, and what
     // it stood for is found by the comparison of the whole table.
-    "src/store/sql/foreseen-transaction.ts": 2,
+    // The rows that a packet added: where they are not the last, the packet fails and is repeated the long way.
+    "src/store/sql/foreseen-transaction.ts": 3,
     "src/store/sql/route-store.ts": 2,
     "src/store/sql/route-transaction.ts": 6,
   });

@@ -429,14 +429,30 @@ export function routeStoreContract(name: string, make: MakeDatabase, timeout = 2
 
     test("pruning keeps the newest entries and RouteChange rows, and is no foreign mark", async () => {
       const { database, routes } = await fresh();
-      for (let i = 0; i < 6; i++) await commit(routes, { action: "add-host", modid: 1, cmdid: 1, host: host(i) });
+      // So many hosts that its items are rows of their own.
+      const many = Array.from({ length: 60 }, (_, i) => host(100 + i));
+      await commit(routes, { action: "put-route", modid: 2, cmdid: 1, hosts: many });
+      for (let i = 1; i < 6; i++) await commit(routes, { action: "add-host", modid: 1, cmdid: 1, host: host(i) });
+      expect((await routes.changes(0, 10)).map(({ items }) => items.length)).toEqual([1, 1, 1, 1, 1, 1]);
+      expect(await scalar(database, "SELECT COUNT(*) FROM lars_change_item")).toBe(1);
       expect(await routes.prune(4)).toBe(4);
       expect((await routes.changes(0, 10)).map(({ revision }) => revision - SECONDS)).toEqual([2, 3, 4, 5]);
-      expect(await scalar(database, "SELECT COUNT(*) FROM lars_change_item")).toBe(4);
+      expect(await scalar(database, "SELECT COUNT(*) FROM lars_change_item")).toBe(0);
       expect(await scalar(database, "SELECT COUNT(*) FROM RouteChange")).toBe(4);
       expect(await routes.prune(0)).toBe(7);
       expect(await routes.head()).toMatchObject({ revision: SECONDS + 5, foreignMoved: false });
-      expect((await readAll(routes)).hosts(1, 1)).toHaveLength(6);
+      expect((await readAll(routes)).hosts(1, 1)).toHaveLength(5);
+    });
+
+    test("an entry whose items were rows of their own before they could be in it is read as ever", async () => {
+      const { database, routes } = await fresh();
+      await commit(routes, { action: "add-host", modid: 1, cmdid: 1, host: host(1) });
+      const [entry] = await routes.changes(0, 10);
+      await database.sql(
+        `INSERT INTO lars_change_item (revision, position, detail) VALUES (${SECONDS}, 0, '${JSON.stringify(entry!.items[0])}')`,
+        "UPDATE lars_change SET items = NULL",
+      );
+      expect(await routes.changes(0, 10)).toEqual([entry!]);
     });
 
     test("of instances that saw the same last look one makes the next, for all marks that were noticed so far", async () => {

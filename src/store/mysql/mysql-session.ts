@@ -13,6 +13,7 @@
 // a text that has a semicolon is refused as a bug. Only migrations, which are files of ours, may have some.
 import type { Connection, ResultSetHeader } from "mysql2/promise";
 import type { SqlRow, SqlSession, SqlStatement, SqlValue } from "../sql/sql-database.ts";
+import { boundText } from "./bound-text.ts";
 
 /** What waits to be sent with others, in characters: a packet may have 16 MiB. */
 const MAX_POSTED = 1_000_000;
@@ -100,7 +101,7 @@ export class MysqlSession implements SqlSession {
       throw new Error(
         `expected a statement without a semicolon, got ${sql.slice(0, 200)}; bind what it says as a parameter`,
       );
-    return params.length === 0 ? sql : this.#connection.format(sql, params as SqlValue[]);
+    return params.length === 0 ? sql : boundText(sql, params, (value) => this.#connection.escape(value));
   }
 
   /** What `texts` answered; what was posted goes before them. */

@@ -146,6 +146,8 @@ export const larsChange = mysqlTable("lars_change", {
   who: text(255).notNull(),
   action: text(32).notNull(),
   requestId: text(255, "request_id").notNull(),
+  /** All items as one JSON array, where that is short; NULL or "": they are rows of lars_change_item. */
+  items: json(),
 });
 
 export const larsChangeItem = mysqlTable(

@@ -114,10 +114,12 @@ export function netChange(changes: readonly CommittedChange[]): NetChange {
   for (const { routes: edits, revision } of changes) {
     for (const edit of edits) routes.set(edit.modid, edit.cmdid, { edit, revision });
   }
+  const hosts = netHosts(changes);
+  const ours = changes.filter(({ action }) => action !== "adopt");
   return {
     routes: [...routes.values()],
-    hosts: netHosts(changes),
-    data: netHosts(changes.filter(({ action }) => action !== "adopt")),
+    hosts,
+    data: ours.length === changes.length ? hosts : netHosts(ours),
     marks: changes.flatMap(marksOf),
   };
 }

@@ -1,6 +1,7 @@
 // The change log: per committed change one row, and per route or name it touched one or more items of JSON. A change may
 // touch a hundred thousand hosts (an import); an item stays small enough for any column and packet by naming at most so
-// many of them, and the next item goes on with the same module.
+// many of them, and the next item goes on with the same module. Most changes are one host, and their items go into the
+// change's own row: a row more was a seventh of what the database had to do for a registration.
 import type { Host } from "../../core/assignment.ts";
 import { hostKey } from "../../core/assignment.ts";
 import { formatIp } from "../../core/endpoint.ts";
@@ -13,6 +14,8 @@ import type { SqlSession } from "./sql-database.ts";
 
 const MAX_HOSTS_PER_ITEM = 1_000;
 const MAX_TEXT = 255;
+/** Items with more characters together are rows of their own. */
+const MAX_ITEMS_TEXT = 4_000;
 
 interface HostEdit {
   readonly before: Host | undefined;
@@ -86,30 +89,42 @@ interface OfItem {
   readonly revision: number;
 }
 
-function* itemRows(change: CommittedChange): IterableIterator<[number, number, string]> {
-  let position = 0;
-  const of: readonly OfItem[] = change.of === undefined ? [] : [{ kind: "of", revision: change.of }];
-  for (const part of [of, logItems(change)]) {
-    for (const item of part) yield [change.revision, position++, JSON.stringify(item)];
-  }
+/** All of a change's items as JSON, each by itself. */
+function* itemTexts(change: CommittedChange): IterableIterator<string> {
+  if (change.of !== undefined) yield JSON.stringify({ kind: "of", revision: change.of } satisfies OfItem);
+  for (const item of logItems(change)) yield JSON.stringify(item);
 }
 
-type EntryRow = [revision: number, atMs: number, who: string, action: string, requestId: string];
+type ItemRow = [revision: number, position: number, detail: string];
+/** `items`: "" where they are rows of their own, NULL where this was written before items could be here. */
+type EntryRow = [
+  ...[revision: number, atMs: number, who: string, action: string, requestId: string],
+  items: string | null,
+];
+
+const ENTRY_COLUMNS = "revision, at_ms, who, action, request_id, items";
 
 /** `who` and `requestId` are cut to 255 characters. */
-function entryRow({ revision, atMs, who, action, requestId }: CommittedChange): EntryRow {
-  return [revision, Math.floor(atMs), who.slice(0, MAX_TEXT), action, requestId.slice(0, MAX_TEXT)];
+function logRows(changes: readonly CommittedChange[]): { entries: (string | number)[][]; items: ItemRow[] } {
+  const entries: (string | number)[][] = [];
+  const items: ItemRow[] = [];
+  for (const change of changes) {
+    const { revision, atMs, who, action, requestId } = change;
+    const texts = [...itemTexts(change)];
+    const isShort = texts.reduce((sum, text) => sum + text.length, 0) <= MAX_ITEMS_TEXT;
+    entries.push([
+      ...[revision, Math.floor(atMs), who.slice(0, MAX_TEXT), action, requestId.slice(0, MAX_TEXT)],
+      isShort ? `[${texts.join(",")}]` : "",
+    ]);
+    if (!isShort) for (const [position, text] of texts.entries()) items.push([revision, position, text]);
+  }
+  return { entries, items };
 }
-
-const ENTRY_COLUMNS = "revision, at_ms, who, action, request_id";
 
 export async function appendToLog(session: SqlSession, changes: readonly CommittedChange[]): Promise<void> {
-  await postRows(session, `INSERT INTO lars_change (${ENTRY_COLUMNS})`, changes.map(entryRow));
-  await postRows(session, "INSERT INTO lars_change_item (revision, position, detail)", allItemRows(changes));
-}
-
-function* allItemRows(changes: readonly CommittedChange[]): IterableIterator<[number, number, string]> {
-  for (const change of changes) yield* itemRows(change);
+  const { entries, items } = logRows(changes);
+  await postRows(session, `INSERT INTO lars_change (${ENTRY_COLUMNS})`, entries);
+  await postRows(session, "INSERT INTO lars_change_item (revision, position, detail)", items);
 }
 
 /**
@@ -123,48 +138,44 @@ export async function isInLog(
 ): Promise<boolean> {
   const last = changes.at(-1);
   if (last === undefined) return false;
+  const written = logRows(changes);
   const between = "WHERE revision > ? AND revision <= ? ORDER BY revision";
   const bounds = [after, last.revision];
   const entries = await session.rows<EntryRow>(`SELECT ${ENTRY_COLUMNS} FROM lars_change ${between}`, bounds);
-  if (JSON.stringify(entries) !== JSON.stringify(changes.map(entryRow))) return false;
-  const items = await session.rows<[number, number, string]>(
+  if (JSON.stringify(entries) !== JSON.stringify(written.entries)) return false;
+  const items = await session.rows<ItemRow>(
     `SELECT revision, position, detail FROM lars_change_item ${between}, position`,
     bounds,
   );
-  let i = 0;
-  for (const [revision, position, detail] of allItemRows(changes)) {
-    const item = items[i++];
-    if (item?.[0] !== revision || item[1] !== position || item[2] !== detail) return false;
-  }
-  return i === items.length;
+  return JSON.stringify(items) === JSON.stringify(written.items);
 }
 
 /** Entries with a revision above `after`, in its order. */
 export async function readLog(session: SqlSession, after: number, limit: number): Promise<readonly ChangeLogEntry[]> {
-  const rows = await session.rows<[number, number, string, string, string]>(
+  const rows = await session.rows<EntryRow>(
     `SELECT ${ENTRY_COLUMNS} FROM lars_change WHERE revision > ? ORDER BY revision LIMIT ${Math.max(0, Math.floor(limit))}`,
     [after],
   );
-  const items = new Map<number, ChangeLogItem[]>(rows.map(([revision]) => [revision, []]));
-  const ofs = new Map<number, number>();
-  const last = rows.at(-1);
-  if (last !== undefined) {
-    const details = await session.rows<[number, string]>(
-      "SELECT revision, detail FROM lars_change_item WHERE revision > ? AND revision <= ? ORDER BY revision, position",
-      [after, last[0]],
-    );
-    for (const [revision, detail] of details) {
-      const item = JSON.parse(detail) as ChangeLogItem | OfItem;
-      if (item.kind === "of") ofs.set(revision, item.revision);
-      else items.get(revision)?.push(item);
+  const details = new Map<number, (ChangeLogItem | OfItem)[]>();
+  for (const [revision, , , , , items] of rows) {
+    details.set(revision, items === null || items === "" ? [] : JSON.parse(items));
+  }
+  const apart = rows.filter(([, , , , , items]) => items === null || items === "");
+  if (apart.length > 0) {
+    for (const [revision, detail] of await session.rows<[number, string]>(
+      "SELECT revision, detail FROM lars_change_item WHERE revision >= ? AND revision <= ? ORDER BY revision, position",
+      [apart[0]![0], apart.at(-1)![0]],
+    )) {
+      details.get(revision)?.push(JSON.parse(detail));
     }
   }
   return rows.map(([revision, atMs, who, action, requestId]) => {
-    const of = ofs.get(revision);
-    return {
-      ...{ revision, atMs, who, action, requestId },
-      ...(of === undefined ? {} : { of }),
-      items: items.get(revision) ?? [],
-    };
+    const items: ChangeLogItem[] = [];
+    let of: number | undefined;
+    for (const item of details.get(revision) ?? []) {
+      if (item.kind === "of") of = item.revision;
+      else items.push(item);
+    }
+    return { revision, atMs, who, action, requestId, ...(of === undefined ? {} : { of }), items };
   });
 }

@@ -86,16 +86,10 @@ export async function leasesAt(session: SqlSession, places: readonly Place[]): P
   return leasesOf(await readAll(session, queriesAt(places)));
 }
 
-/**
- * Of `places`, those with a row in RouteData; as often as there are rows, since DISTINCT makes a table for itself.
- * `columns`: what to say of those rows instead.
- */
-export function queriesForeignAt(
-  places: readonly Place[],
-  columns = "modid, cmdid, serverip, serverport",
-): SqlStatement[] {
+/** Of `places`, those with a row in RouteData; as often as there are rows, since DISTINCT makes a table for itself. */
+export function queriesForeignAt(places: readonly Place[]): SqlStatement[] {
   return Array.from(chunks(places, MAX_TERMS), (part) => ({
-    sql: `SELECT ${columns} FROM RouteData WHERE ${endpointCondition(part, "serverip", "serverport")}`,
+    sql: `SELECT modid, cmdid, serverip, serverport FROM RouteData WHERE ${endpointCondition(part, "serverip", "serverport")}`,
   }));
 }
 

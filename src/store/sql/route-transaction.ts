@@ -153,7 +153,8 @@ export class SqlRouteTransaction implements RouteTransaction {
   }
 
   async #flush(): Promise<void> {
-    this.#changeRows += await writeChanges(this.#session, this.#dialect, this.#gathered.splice(0));
+    const { routeChange } = await writeChanges(this.#session, this.#dialect, this.#gathered.splice(0));
+    this.#changeRows += routeChange;
   }
 
   async #leaseClock(): Promise<number> {

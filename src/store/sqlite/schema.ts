@@ -107,6 +107,7 @@ export const larsChange = sqliteTable("lars_change", {
   who: text().notNull(),
   action: text().notNull(),
   requestId: text("request_id").notNull(),
+  items: text(),
 });
 
 export const larsChangeItem = sqliteTable(

@@ -1,0 +1,1 @@
+ALTER TABLE `lars_change` ADD `items` mediumtext CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

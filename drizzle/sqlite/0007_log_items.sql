@@ -1,0 +1,1 @@
+ALTER TABLE `lars_change` ADD `items` text;
