@@ -92,6 +92,18 @@ describe("writer and reader", () => {
   });
 });
 
+test("each of 3,000 hosts is found after each is opened, also while the index grows, and nobody else", () => {
+  const { writer } = pair();
+  for (let i = 0; i < 3000; i++) {
+    expect(writer.open(i % 7, -i, i * 3, 80)).toBe(i);
+    for (const known of [0, i >> 1, i - 1, i]) {
+      if (known >= 0) expect(writer.find(known % 7, -known, known * 3, 80)).toBe(known);
+    }
+    expect(writer.find(i % 7, -i, i * 3, 81)).toBe(-1);
+  }
+  for (let i = 0; i < 3000; i++) expect(writer.find(i % 7, -i, i * 3, 80)).toBe(i);
+});
+
 describe("a successor that is given the blocks of a writer that died", () => {
   test("goes on counting where its predecessor stopped, known hosts and new ones", () => {
     const { writer, reader, blocks } = pair();
