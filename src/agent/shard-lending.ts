@@ -128,7 +128,7 @@ export class ShardLending {
 
   /** Lent ones (modid, cmdid, modid, …) are in use: their routes are to be kept fresh. */
   used(modules: readonly number[], nowMs: number): void {
-    for (let i = 0; i < modules.length; i += 2) this.#modules.hosts(modules[i]!, modules[i + 1]!, nowMs);
+    for (let i = 0; i < modules.length; i += 2) this.#modules.use(modules[i]!, modules[i + 1]!, nowMs);
   }
 
   /** Calls ended that the main thread heard of. */

@@ -212,14 +212,21 @@ export class ShardModules {
     return this.#modules.get(modid, cmdid)?.state === "known";
   }
 
+  /** What is known of a module that somebody has a use for, and whose route is to be kept fresh. */
+  use(modid: number, cmdid: number, nowMs: number): ModuleState {
+    const module = this.#modules.get(modid, cmdid);
+    if (module === undefined) return this.#admit(modid, cmdid, nowMs) === undefined ? "unknown" : "resolving";
+    module.usedAtMs = nowMs;
+    if (module.state !== "resolving") {
+      this.#ask(module, module.state === "known" ? this.limits.updateTimeoutMs : this.limits.negativeTtlMs, nowMs);
+    }
+    return module.state;
+  }
+
   /** A known module's hosts, as the API's GetRoute is answered. */
   hosts(modid: number, cmdid: number, nowMs: number): readonly Host[] | typeof RESOLVING {
-    const module = this.#modules.get(modid, cmdid);
-    if (module === undefined) return this.#admit(modid, cmdid, nowMs) === undefined ? [] : RESOLVING;
-    module.usedAtMs = nowMs;
-    if (module.state === "resolving") return RESOLVING;
-    this.#ask(module, module.state === "known" ? this.limits.updateTimeoutMs : this.limits.negativeTtlMs, nowMs);
-    return module.hosts.unpack();
+    if (this.use(modid, cmdid, nowMs) === "resolving") return RESOLVING;
+    return this.#modules.get(modid, cmdid)?.hosts.unpack() ?? [];
   }
 
   /**
@@ -228,9 +235,9 @@ export class ShardModules {
    */
   resolve(modid: number, cmdid: number, limit: number, nowMs: number): ResolveAnswer {
     if (limit === 0) {
-      const known = this.hosts(modid, cmdid, nowMs);
-      if (!("length" in known) || !this.#modules.has(modid, cmdid)) return { outcome: "resolving" };
-      return known.length === 0 ? { outcome: "unknown" } : { outcome: "hosts", hosts: [] };
+      const state = this.use(modid, cmdid, nowMs);
+      if (state === "resolving" || !this.#modules.has(modid, cmdid)) return { outcome: "resolving" };
+      return state === "unknown" ? { outcome: "unknown" } : { outcome: "hosts", hosts: [] };
     }
     const picked = this.pick(modid, cmdid, 0, nowMs);
     const module = this.#modules.get(modid, cmdid);

@@ -172,7 +172,7 @@ export class Shard {
       const known = this.modules.report(modid, cmdid, ip, port, succeeded, latencyUs, laterMs);
       this.#counters[known ? REPORTS : STRANGERS]! += 1;
     };
-    if (this.modules.isKnown(modid, cmdid) || this.modules.hosts(modid, cmdid, nowMs) !== RESOLVING) {
+    if (this.modules.isKnown(modid, cmdid) || this.modules.use(modid, cmdid, nowMs) !== "resolving") {
       this.#counters[STRANGERS]! += 1;
     } else if (!this.modules.wait(modid, cmdid, { settle }, nowMs)) {
       settle(nowMs);
