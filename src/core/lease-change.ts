@@ -153,12 +153,13 @@ function planRegister(
   change: Extract<LeaseChange, { action: "register" }>,
   { leaseMs, wallMs, who }: LeaseMoment,
 ): LeasePlan | ({ ok: false } & Refusal) {
-  const { action: _, may, ...terms } = change;
-  const before = leases.get(terms.id);
+  const { may, id, modid, cmdid, ip, port, weight, zone, state, ttlMs } = change;
+  const before = leases.get(id);
   if (may !== undefined && before !== undefined && !may(before.modid, before.cmdid)) {
     return forbidden(before);
   }
-  const lease: Lease = { ...terms, expiresMs: leaseMs + terms.ttlMs, registeredAtMs: wallMs, who };
+  const expiresMs = leaseMs + ttlMs;
+  const lease = { id, modid, cmdid, ip, port, weight, zone, state, ttlMs, expiresMs, registeredAtMs: wallMs, who };
   const edits = new HostEdits(routes);
   const stays = before !== undefined && placeKey(before) === placeKey(lease);
   if (before !== undefined && !stays) {
@@ -169,7 +170,6 @@ function planRegister(
   const stateBefore = stateOf(leases.at(lease));
   leases.put(lease);
   if (host === undefined) {
-    const { ip, port, weight, zone, state } = lease;
     edits.of(lease).added.push({ ip, port, weight, zone, state, leased: true });
   } else if (host.leased === true) {
     const said = stays ? before : undefined;

@@ -55,7 +55,7 @@ export function hasChoice(choice: PolicyChoice): boolean {
 }
 
 export function sameChoice(a: PolicyChoice, b: PolicyChoice): boolean {
-  return a.name === b.name && NAMES.every((name) => a.parameters[name] === b.parameters[name]);
+  return a === b || (a.name === b.name && NAMES.every((name) => a.parameters[name] === b.parameters[name]));
 }
 
 /** Its parameters, in the order of their list. */

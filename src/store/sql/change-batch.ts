@@ -43,9 +43,18 @@ export function canGather({ names, routes }: CommittedChange): boolean {
   return hosts <= MAX_HOSTS;
 }
 
+/** Field by field: a spread costs several times as much, and there is one for every row. */
+function hostOfModule(host: Host, modid: number, cmdid: number): HostOfModule {
+  const { ip, port, weight, zone, state } = host;
+  return host.leased === true
+    ? { modid, cmdid, ip, port, weight, zone, state, leased: true }
+    : { modid, cmdid, ip, port, weight, zone, state };
+}
+
 function hostsOf(edits: readonly RouteEdit[], kind: "added" | "changed" | "removed"): HostOfModule[] {
   const found: HostOfModule[] = [];
-  for (const { modid, cmdid, diff } of edits) for (const host of diff[kind]) found.push({ ...host, modid, cmdid });
+  for (const { modid, cmdid, diff } of edits)
+    for (const host of diff[kind]) found.push(hostOfModule(host, modid, cmdid));
   return found;
 }
 

@@ -34,7 +34,18 @@ function hostEdits(edit: RouteEdit): HostEdit[] {
 }
 
 function logHosts(hosts: readonly (Host | undefined)[]): RouteState["hosts"] {
-  return hosts.filter((host) => host !== undefined).map(({ ip, ...host }) => ({ ip: formatIp(ip), ...host }));
+  const logged: RouteState["hosts"][number][] = [];
+  for (const host of hosts) {
+    if (host === undefined) continue;
+    const { ip, port, weight, zone, state } = host;
+    const text = formatIp(ip);
+    logged.push(
+      host.leased === true
+        ? { ip: text, port, weight, zone, state, leased: true }
+        : { ip: text, port, weight, zone, state },
+    );
+  }
+  return logged;
 }
 
 function* routeItems(edit: RouteEdit): IterableIterator<ChangeLogItem> {
@@ -53,6 +64,12 @@ function* routeItems(edit: RouteEdit): IterableIterator<ChangeLogItem> {
     ...(rebalanced ? { policy, policyParameters } : {}),
     ...(marked ? { vanishedFrom } : {}),
   });
+  const { added, changed, removed } = edit.diff;
+  if (!renamed && !rebalanced && !marked && added.length === 1 && changed.length + removed.length === 0) {
+    // Nearly every registration, and nothing to look up for it.
+    yield { kind: "route", modid, cmdid, before: { hosts: [] }, after: { hosts: logHosts(added) } };
+    return;
+  }
   const edits = hostEdits(edit);
   let first = true;
   for (const part of edits.length === 0 ? [edits] : chunks(edits, MAX_HOSTS_PER_ITEM)) {

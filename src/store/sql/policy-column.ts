@@ -3,8 +3,11 @@
 import { NO_CHOICE, type PolicyChoice } from "../../core/policies.ts";
 import { choiceEntries, readChoice } from "../../core/policy-choice.ts";
 
+const NO_COLUMNS = ["", ""] as const;
+
 /** [policy, policy_parameters]. Both "" when there is no choice. */
 export function policyColumns(choice: PolicyChoice): readonly [string, string] {
+  if (choice === NO_CHOICE) return NO_COLUMNS;
   const parameters = choiceEntries(choice);
   return [choice.name, parameters.length === 0 ? "" : JSON.stringify(Object.fromEntries(parameters))];
 }
