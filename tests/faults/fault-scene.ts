@@ -143,7 +143,13 @@ export class FaultScene {
       });
       this.#unanswered.push(...writer.writes.filter(({ outcome }) => outcome.kind === "unknown"));
       expect(wrong).toEqual([]);
-      if (summary.failed > 0) process.stdout.write(`  picks came to ${JSON.stringify(summary.outcomes)}\n`);
+      if (summary.failed > 0) {
+        const { firstFailureMs = 0, lastFailureMs = 0, outcomes, slowestMs } = summary;
+        const [first, last] = [firstFailureMs, lastFailureMs].map((ms) => ms - performance.timeOrigin - beganAtMs);
+        process.stdout.write(
+          `  picks came to ${JSON.stringify(outcomes)}; they failed from ${first} to ${last} ms after the fault began; the slowest answer took ${slowestMs} ms\n`,
+        );
+      }
       const reported = Object.values(summary.calls).reduce((sum, count) => sum + count, 0);
       const stored = await this.#storedSince(before, summary.calls, fault.restartsAgent === true);
       const acknowledged = writer.writes.filter(({ outcome }) => outcome.kind === "acknowledged");
