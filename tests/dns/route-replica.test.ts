@@ -160,3 +160,17 @@ test("what a write in progress has staged is seen by it and by nobody else until
   replica.apply(staged.delta());
   expect([replica.revision, replica.size, replica.name("modid", 1)]).toEqual([11, 2, "new"]);
 });
+
+test("a write staged on another sees what that one does, and the replica alone once it is told so", () => {
+  const replica = replicaOf([route(1, 1, 10)]);
+  const first = new StagedRoutes(replica);
+  first.stage({ revision: 11, routes: [route(1, 1, 11, 2)], names: [] });
+  const second = new StagedRoutes(first);
+  expect([second.revision, second.route(1, 1)!.hosts.length]).toEqual([11, 2]);
+  expect(second.delta().routes).toEqual([]);
+  replica.apply(first.delta());
+  replica.apply({ revision: 12, routes: [route(1, 1, 12, 3)], names: [] });
+  expect(second.route(1, 1)!.hosts).toHaveLength(2);
+  second.rebase(replica);
+  expect(second.route(1, 1)!.hosts).toHaveLength(3);
+});

@@ -153,7 +153,7 @@ describe("new registrations", () => {
     rig.store.losesAnswer = true;
     const first = rig.register("a", 1).catch((error: unknown) => error);
     await settle();
-    const second = rig.register("b", 2);
+    const second = rig.register("b", 2, 2);
     await settle();
     release();
     expect(await first).toBeInstanceOf(StoreUnavailable);
