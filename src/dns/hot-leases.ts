@@ -25,9 +25,9 @@ export function plainTerms(id: string, value: unknown): LeaseTerms | undefined {
   if (id.length > MAX_LEASE_ID_LENGTH || !ID.test(id)) return undefined;
   let fields = 0;
   for (const _ in value) fields++;
-  const { modid, cmdid, ip, port, ttlSeconds, ...others } = value as Record<string, unknown>;
-  const { weight = DEFAULT_WEIGHT, zone = "", state = "up" } = others;
-  const named = Number("weight" in others) + Number("zone" in others) + Number("state" in others);
+  const given = value as Record<string, unknown>;
+  const { modid, cmdid, ip, port, ttlSeconds, weight = DEFAULT_WEIGHT, zone = "", state = "up" } = given;
+  const named = Number("weight" in given) + Number("zone" in given) + Number("state" in given);
   if (fields !== 5 + named || !isId(modid) || !isId(cmdid) || typeof ip !== "string") return undefined;
   const address = parseIp(ip);
   if (address === undefined || typeof port !== "number" || !isPort(port)) return undefined;
