@@ -183,7 +183,15 @@ export class SteeredBalancer implements Balancer {
     const before = this.#hosts;
     const isFirst = before.length === 0;
     const typicalMs = this.#typicalMs();
-    if (isFirst) this.#fresh.sinceMs = nowMs;
+    if (isFirst) {
+      this.#fresh.sinceMs = nowMs;
+      const packed = PackedHosts.of(hosts);
+      // As nearly every route comes: then there is nothing to be told apart, and nothing to make for that.
+      if (packed.isSorted) {
+        this.#takeTable(new HostTable(packed, this.#fresh));
+        return [];
+      }
+    }
     const wanted = new Map<number, Host>();
     for (const host of hosts) wanted.set(endpointKey(host.ip, host.port), host);
     const left: SteeredHost[] = [];
@@ -201,7 +209,7 @@ export class SteeredBalancer implements Balancer {
       wanted.delete(key);
     }
     route.push(...wanted.values());
-    const table = new HostTable(PackedHosts.of(isFirst && route.length === hosts.length ? hosts : route), this.#fresh);
+    const table = new HostTable(PackedHosts.of(route), this.#fresh);
     for (const [index, from] of survivors.entries()) {
       const known = before.made(from);
       if (known === undefined) continue;
@@ -224,11 +232,15 @@ export class SteeredBalancer implements Balancer {
       this.#context.inFlight -= host.inFlight;
       this.#ejection?.forget(host, nowMs);
     }
+    this.#takeTable(table);
+    return left;
+  }
+
+  #takeTable(table: HostTable): void {
     this.#hosts = table;
     this.#ejection ??= new Ejection(this.#parameters, () => this.#random());
     this.#ejection.setHosts(table);
     this.#rebuild();
-    return left;
   }
 
   #typicalMs(): number {

@@ -78,6 +78,15 @@ export class PackedHosts implements Iterable<Host> {
     return -1;
   }
 
+  /** Sorted by endpoint, each once, as the dns service sends them. */
+  get isSorted(): boolean {
+    for (let i = 1; i < this.length; i++) {
+      const [before, ip] = [this.ip(i - 1) >>> 0, this.ip(i) >>> 0];
+      if (before > ip || (before === ip && this.port(i - 1) >= this.port(i))) return false;
+    }
+    return true;
+  }
+
   /** The same hosts in the same order. */
   equals(other: readonly Host[] | HostNumbers | PackedHosts): boolean {
     if (other.length !== this.length) return false;

@@ -1,7 +1,7 @@
 // The hosts of a route in numbers, and their states made one by one, against plain lists.
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { type Host, makeHost, sameHosts } from "../../src/core/assignment.ts";
+import { type Host, makeHost, normalizeHosts, sameHosts } from "../../src/core/assignment.ts";
 import { HostSubset, HostTable } from "../../src/core/host-table.ts";
 import { PackedHosts } from "../../src/core/packed-hosts.ts";
 
@@ -40,6 +40,21 @@ describe("packed hosts", () => {
         }
       }),
       { seed: 4 },
+    );
+  });
+
+  test("are sorted when normalized, and not when two are exchanged or one is there twice", () => {
+    fc.assert(
+      fc.property(fc.array(anyHost, { minLength: 2, maxLength: 20 }), fc.nat(), (hosts, at) => {
+        const sorted = normalizeHosts(hosts);
+        expect(PackedHosts.of(sorted).isSorted).toBe(true);
+        expect(PackedHosts.of([sorted[0]!, ...sorted]).isSorted).toBe(false);
+        if (sorted.length < 2) return;
+        const i = at % (sorted.length - 1);
+        const exchanged = sorted.with(i, sorted[i + 1]!).with(i + 1, sorted[i]!);
+        expect(PackedHosts.of(exchanged).isSorted).toBe(false);
+      }),
+      { seed: 6 },
     );
   });
 
