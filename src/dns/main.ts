@@ -110,7 +110,7 @@ shutdown.onShutdown("push", () => push.stop());
 if (following === undefined) {
   const dismissal = new OutageDismissal(push);
   const timer = setInterval(
-    () => dismissal.tick(clock.nowMs(), routes.loaded && routes.failure !== undefined),
+    () => dismissal.tick(clock.nowMs(), routes.loaded && routes.failure !== undefined, routes.silentForMs),
     DISMISSAL_TICK_MS,
   );
   shutdown.onShutdown("dismissal of agents", () => clearInterval(timer));

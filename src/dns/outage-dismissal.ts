@@ -6,6 +6,11 @@ import type { RoutePush } from "./route-push.ts";
 
 /** A restart of the database or a fail-over is over by then. */
 const PATIENCE_MS = 3000;
+/**
+ * A question that is not answered for so long counts as failed: where packets vanish, nobody says so until its time-out. With
+ * PATIENCE_MS it is longer than a cluster needs to go on without a node that fell silent, which should cost no connection.
+ */
+const SILENT_MS = 4000;
 /** Connections closed in one tick, so that a fleet does not arrive elsewhere in one moment. */
 const PER_TICK = 500;
 
@@ -17,9 +22,12 @@ export class OutageDismissal {
     this.#push = push;
   }
 
-  /** To be called a few times a second. `failing`: the database did not answer when it was last asked. */
-  tick(nowMs: number, failing: boolean): void {
-    if (!failing) {
+  /**
+   * To be called a few times a second. `failing`: the database did not answer when it was last asked. `silentForMs`: it
+   * has owed an answer for so long.
+   */
+  tick(nowMs: number, failing: boolean, silentForMs = 0): void {
+    if (!failing && silentForMs < SILENT_MS) {
       this.#sinceMs = undefined;
       return;
     }

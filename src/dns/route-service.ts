@@ -82,6 +82,7 @@ export class RouteService {
   #polledAtMs = Number.NEGATIVE_INFINITY;
   readonly #looks: ForeignLooks;
   #failure: string | undefined = "the routes are not loaded yet";
+  #headAskedAtMs: number | undefined;
   readonly counts = {
     ...{ commits: 0, transactions: 0, adoptions: 0, vanishings: 0, polls: 0, pollFailures: 0 },
     /** Transactions that were planned before they had the lock, and those of them that went the long way after all. */
@@ -125,6 +126,11 @@ export class RouteService {
   /** Why the database was not reached last time, or undefined. */
   get failure(): string | undefined {
     return this.#failure;
+  }
+
+  /** For how long the database has owed the answer to a question that no lock holds up, in milliseconds. */
+  get silentForMs(): number {
+    return this.#headAskedAtMs === undefined ? 0 : this.#options.clock.nowMs() - this.#headAskedAtMs;
   }
 
   /** Rows of RouteData that cannot mean a host, as the last comparison of the whole table found them. */
@@ -181,7 +187,7 @@ export class RouteService {
     const { store, clock } = this.#options;
     this.counts.polls++;
     try {
-      const head = await store.head();
+      const head = await this.#head();
       if (!this.#loaded || head.revision > this.replica.revision) {
         this.#take(this.replica.apply(await store.readSince(this.#loaded ? this.replica.revision : 0)));
       } else if (head.revision < this.replica.revision) {
@@ -196,6 +202,16 @@ export class RouteService {
     } catch (error) {
       this.counts.pollFailures++;
       this.#setFailure(error);
+    }
+  }
+
+  async #head(): Promise<Head> {
+    const { store, clock } = this.#options;
+    this.#headAskedAtMs = clock.nowMs();
+    try {
+      return await store.head();
+    } finally {
+      this.#headAskedAtMs = undefined;
     }
   }
 

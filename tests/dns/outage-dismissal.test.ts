@@ -47,6 +47,15 @@ class Rig {
     return id;
   }
 
+  /** The database says nothing at all for so long. */
+  silent(ms: number): this {
+    for (let silentForMs = 250; silentForMs <= ms; silentForMs += 250) {
+      this.nowMs += 250;
+      this.dismissal.tick(this.nowMs, false, silentForMs);
+    }
+    return this;
+  }
+
   /** `failing` for so long, ticked every 250 ms. */
   pass(ms: number, failing: boolean): this {
     for (const endMs = this.nowMs + ms; this.nowMs < endMs; ) {
@@ -64,6 +73,22 @@ describe("agents of an instance that has lost its database", () => {
     rig.pass(3000, true);
     expect(rig.closed).toEqual([]);
     rig.pass(250, true);
+    expect(rig.closed).toEqual([1]);
+  });
+
+  test("that says nothing at all stay for 7 s, as long as a cluster may take to lose a node, then are let go", () => {
+    const rig = new Rig();
+    rig.connect(5);
+    rig.silent(6_750).pass(250, false);
+    expect(rig.closed).toEqual([]);
+    rig.silent(7_000);
+    expect(rig.closed).toEqual([1]);
+  });
+
+  test("whose silence becomes a failure are let go by the silence's beginning", () => {
+    const rig = new Rig();
+    rig.connect(5);
+    rig.silent(5_000).pass(2_000, true);
     expect(rig.closed).toEqual([1]);
   });
 

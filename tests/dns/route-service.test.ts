@@ -494,3 +494,26 @@ test("random histories of two instances, an old tool and outages: all end with w
     expect([at, revisions]).toEqual([at, [...new Set(revisions)].sort((x, y) => x - y)]);
   }
 });
+
+test("a database that owes an answer is silent for as long as it owes it, and not while it answers or refuses", async () => {
+  const rig = new Rig();
+  await rig.service.poll();
+  expect(rig.service.silentForMs).toBe(0);
+  const { store, clock, service } = rig;
+  const head = store.head.bind(store);
+  let answer = (): void => {};
+  store.head = async () => {
+    await new Promise<void>((resolve) => (answer = resolve));
+    return head();
+  };
+  for (const refuses of [false, true]) {
+    if (refuses) store.away("no route to the database");
+    const polled = service.refresh();
+    clock.advance(4_000);
+    expect([service.silentForMs, service.failure]).toEqual([4_000, undefined]);
+    answer();
+    await polled;
+    expect(service.silentForMs).toBe(0);
+  }
+  expect(service.failure).toContain("no route to the database");
+});
