@@ -55,13 +55,11 @@ export class ForeseenTransaction implements RouteTransaction {
     const { revision, routeVersion, lastWrite } = stand;
     await session.post(`SELECT id FROM lars_state WHERE id = 1${dialect.forUpdate}`);
     await session.post(
-      "SELECT (SELECT COALESCE(MAX(id), 0) FROM RouteChange), (SELECT COALESCE(MAX(id), 0) FROM RouteData)" +
-        " INTO @lars_change_id, @lars_data_id",
-    );
-    await session.post(
       `SELECT ${LARGEST} + (revision <> ${revision} OR last_write <> ${lastWrite} OR route_version <> ${routeVersion}` +
         ` OR COALESCE((SELECT version FROM RouteVersion WHERE id = 1${dialect.forUpdate}), 0) <> ${routeVersion}` +
-        " OR route_change_id <> @lars_change_id) FROM lars_state WHERE id = 1",
+        " OR route_change_id <> COALESCE((SELECT MAX(id) FROM RouteChange), 0))," +
+        " route_change_id, (SELECT COALESCE(MAX(id), 0) FROM RouteData)" +
+        " INTO @lars_checked, @lars_change_id, @lars_data_id FROM lars_state WHERE id = 1",
     );
     return new ForeseenTransaction(session, dialect, stand);
   }
@@ -105,18 +103,24 @@ export class ForeseenTransaction implements RouteTransaction {
     await writeLeases(this.#session, this.#dialect, put, [], true);
   }
 
+  /**
+   * Each of the `rows` just added to RouteData meets itself and nobody else. To ask for every place by name took a fifth
+   * of the whole.
+   */
+  async #meetsOnlyItself(rows: number): Promise<void> {
+    const same = ["modid", "cmdid", "serverip", "serverport"].map((column) => `b.${column} = a.${column}`);
+    await this.#session.post(
+      `SELECT ${LARGEST} + (COUNT(*) <> ${rows}) FROM RouteData a STRAIGHT_JOIN RouteData b` +
+        ` ON ${same.join(" AND ")} WHERE a.id > @lars_data_id`,
+    );
+  }
+
   /** The last thing before the commit. Returns how it leaves things. */
   async finish(): Promise<Stand> {
     const session = this.#session;
     const { changes } = this.#written;
     if (changes.length === 0) refuse("whether there is anything to change");
-    const { routeChange, routeData } = await writeChanges(session, this.#dialect, changes);
-    // Each row of ours meets itself and nobody else. To ask for every place by name took a fifth of the whole.
-    const same = ["modid", "cmdid", "serverip", "serverport"].map((column) => `b.${column} = a.${column}`);
-    await session.post(
-      `SELECT ${LARGEST} + (COUNT(*) <> ${routeData}) FROM RouteData a STRAIGHT_JOIN RouteData b` +
-        ` ON ${same.join(" AND ")} WHERE a.id > @lars_data_id`,
-    );
+    const marks = await writeChanges(session, this.#dialect, changes, (rows) => this.#meetsOnlyItself(rows));
     const revision = this.#revision;
     const routeVersion = nextRouteVersion(this.#stand.routeVersion, revision);
     const lastWrite = drawWriteMark();
@@ -127,8 +131,8 @@ export class ForeseenTransaction implements RouteTransaction {
     await session.post(
       `UPDATE lars_state SET revision = ${revision}, route_version = ${routeVersion}, last_write = ${lastWrite},` +
         // Where others' rows are among ours, the next writer is to see them.
-        ` route_change_id = CASE WHEN (SELECT COUNT(*) ${rows}) = ${routeChange}` +
-        ` THEN COALESCE((SELECT MAX(id) ${rows}), @lars_change_id) ELSE @lars_change_id END WHERE id = 1`,
+        ` route_change_id = CASE WHEN (SELECT COUNT(*) ${rows}) = ${marks}` +
+        " THEN (SELECT MAX(id) FROM RouteChange) ELSE @lars_change_id END WHERE id = 1",
     );
     return { revision, routeVersion, lastWrite };
   }

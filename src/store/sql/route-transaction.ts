@@ -153,8 +153,7 @@ export class SqlRouteTransaction implements RouteTransaction {
   }
 
   async #flush(): Promise<void> {
-    const { routeChange } = await writeChanges(this.#session, this.#dialect, this.#gathered.splice(0));
-    this.#changeRows += routeChange;
+    this.#changeRows += await writeChanges(this.#session, this.#dialect, this.#gathered.splice(0));
   }
 
   async #leaseClock(): Promise<number> {

@@ -5,28 +5,27 @@ import { appendToLog } from "./change-log.ts";
 import { writeNameConfig, writeNames, writeRouteChange, writeRouteData, writeRoutes } from "./route-write.ts";
 import type { SqlDialect, SqlSession } from "./sql-database.ts";
 
-export interface WrittenRows {
-  readonly routeChange: number;
-  /** Added to RouteData. */
-  readonly routeData: number;
-}
-
-/** `changes` in the order of their revisions. */
+/**
+ * `changes` in the order of their revisions. Returns how many rows of RouteChange that makes. `added`: called when so many
+ * rows were added to RouteData.
+ */
 export async function writeChanges(
   session: SqlSession,
   dialect: SqlDialect,
   changes: readonly CommittedChange[],
-): Promise<WrittenRows> {
-  if (changes.length === 0) return { routeChange: 0, routeData: 0 };
+  added?: (rows: number) => Promise<void>,
+): Promise<number> {
+  if (changes.length === 0) return 0;
   const net = netChange(changes);
   await appendToLog(session, changes);
   await writeRoutes(session, dialect, net);
   await writeRouteData(session, net.data);
-  const routeChange = await writeRouteChange(session, net);
+  await added?.(net.data.added.length);
+  const marks = await writeRouteChange(session, net);
   for (const { revision, names, action } of changes) {
     if (names.length === 0) continue;
     await writeNames(session, dialect, revision, names);
     if (action !== "adopt") await writeNameConfig(session, names);
   }
-  return { routeChange, routeData: net.data.added.length };
+  return marks;
 }
