@@ -3,19 +3,19 @@
 // the replica, and what the transactions under way will make of it. So the next one is planned on that and sent at once;
 // the database checks under the lock that all is as foreseen, and what is not is written the long way (RouteService).
 //
-// Two are under way at most: one that the database works on, and one that waits there for the lock. They are answered in
-// their order. If one failed without an answer, and the one after it was made, then so was the first, since the second
-// was planned on it.
+// Three are under way at most: one that the database works on, one that waits there for the lock, one whose answer is on
+// its way back. They are answered in their order. If one failed without an answer, and the one after it was made, then so
+// was the first, since the second was planned on it.
 //
 // Only new registrations go this way: whoever registers again, changes a route or ends a lease needs what is read under
-// the lock. A second transaction is begun when half of the callers wait, as far as the last two tell how many there are:
-// sooner, transactions would be many and small.
+// the lock. While one is under way, another is begun when as many callers wait as the last few had on average: sooner,
+// transactions would be many and small.
 import { hostAt } from "../core/lease-change.ts";
 import { NotForeseen, type RouteDelta, type RouteStore, type RouteTransaction } from "../store/route-store.ts";
 import { type Author, type Change, ChangeWriter, type CommitResult, type LeaseOutcome } from "./change-writer.ts";
 import { type RouteReplica, StagedRoutes } from "./route-replica.ts";
 
-const MAX_UNDER_WAY = 2;
+const MAX_UNDER_WAY = 3;
 /** So many transactions go the long way after one that was not as foreseen; twice as many after each further one. */
 const REST = 1;
 const MAX_REST = 1_024;
@@ -59,7 +59,8 @@ export class WriteAhead<A extends Asked> {
   readonly #options: WriteAheadOptions<A>;
   readonly #flights: Flight[] = [];
   #planning = false;
-  #sizes: readonly [number, number] = [0, 0];
+  /** Of the last transactions, so many as may be under way. */
+  #sizes: readonly number[] = [];
   #rest = 0;
   #restNext = REST;
 
@@ -74,14 +75,14 @@ export class WriteAhead<A extends Asked> {
   /** So many callers' changes go the long way together. */
   wroteLong(size: number): void {
     if (this.#rest > 0) this.#rest--;
-    this.#sizes = [this.#sizes[1], size];
+    this.#note(size);
   }
 
   /** Whether it is the time to begin another batch, of so many. */
   mayBegin(size: number): boolean {
     const { length } = this.#flights;
     if (length >= MAX_UNDER_WAY || this.#planning || this.#rest > 0) return false;
-    return length === 0 || 2 * size >= this.#sizes[0] + this.#sizes[1];
+    return length === 0 || this.#sizes.length * size >= this.#sizes.reduce((sum, one) => sum + one, 0);
   }
 
   /** Begins a batch, unless it is not of this way. To be called when {@link mayBegin}. */
@@ -93,10 +94,14 @@ export class WriteAhead<A extends Asked> {
     if (base === undefined || !batch.every((asked) => isForeseeable(asked, base))) return false;
     const flight: Flight = { size: batch.length, staged: undefined, settled: undefined };
     this.#flights.push(flight);
-    this.#sizes = [this.#sizes[1], batch.length];
+    this.#note(batch.length);
     this.#planning = true;
     flight.settled = this.#fly(batch, flight, before, base);
     return true;
+  }
+
+  #note(size: number): void {
+    this.#sizes = [...this.#sizes.slice(1 - MAX_UNDER_WAY), size];
   }
 
   async #fly(

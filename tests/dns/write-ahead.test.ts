@@ -90,7 +90,7 @@ async function known(): Promise<Rig> {
 }
 
 describe("new registrations", () => {
-  test("that come while a transaction is under way are planned on it and sent, half of the callers together", async () => {
+  test("that come while a transaction is under way are planned on it and sent, as many together as the last were", async () => {
     const rig = await known();
     const release = rig.hold();
     const first = Array.from({ length: 2 }, (_, i) => rig.register(`a${i}`, i));
