@@ -1,5 +1,5 @@
 // Which hosts left their routes because a lease ended (or was ended), as the change log tells it.
-import { ADMIN_TOKEN } from "../support/lars-processes.ts";
+import { readJson } from "./read-json.ts";
 
 interface LogPage {
   readonly changes: readonly {
@@ -27,11 +27,7 @@ export async function readExpiries(
 ): Promise<Expiries> {
   const expired: string[] = [];
   for (let revision = after; ; ) {
-    const response = await fetch(`${dns}/v1/changes?after=${revision}&limit=1000`, {
-      headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
-    });
-    if (!response.ok) throw new Error(`GET /v1/changes: ${response.status} ${await response.text()}`);
-    const { changes } = (await response.json()) as LogPage;
+    const { changes } = await readJson<LogPage>(dns, `/v1/changes?after=${revision}&limit=1000`);
     if (changes.length === 0) return { revision, expired };
     for (const { action, items } of changes) {
       if (!actions.includes(action)) continue;

@@ -3,13 +3,14 @@
 // compared: what was acknowledged with the change log, what was reported with what the database holds.
 import { expect } from "bun:test";
 import { eventually } from "../support/eventually.ts";
-import { ADMIN_TOKEN, type Lars, type LarsProcess, sumMetric } from "../support/lars-processes.ts";
+import { type Lars, type LarsProcess, sumMetric } from "../support/lars-processes.ts";
 import { AgentServices } from "./agent-services.ts";
 import { Callers } from "./callers.ts";
 import { readExpiries } from "./expiries.ts";
 import { type FaultRow, goesOn } from "./fault-table.ts";
 import { type LoggedChange, lostWrites, type Sighting, violations, type WriteRecord } from "./history.ts";
 import { LeaseHolders, triesOf } from "./lease-holders.ts";
+import { readJson } from "./read-json.ts";
 import { BASE_HOSTS, RouteWriter, readChangeLog } from "./route-writer.ts";
 
 export interface Fault {
@@ -327,10 +328,8 @@ async function used(processes: readonly LarsProcess[], gauge: string): Promise<L
   });
 }
 
-async function read<T>(process: LarsProcess, path: string): Promise<T> {
-  const response = await fetch(`${process.url}${path}`, { headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
-  if (!response.ok) throw new Error(`GET ${path}: ${response.status} ${await response.text()}`);
-  return (await response.json()) as T;
+function read<T>(process: LarsProcess, path: string): Promise<T> {
+  return readJson<T>(process.url, path);
 }
 
 async function headRevision(dns: LarsProcess, minRevision = 0): Promise<number> {

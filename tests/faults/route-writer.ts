@@ -5,6 +5,7 @@ import { parseIp } from "../../src/core/endpoint.ts";
 import { ADMIN_TOKEN } from "../support/lars-processes.ts";
 import type { LoggedChange, Outcome, WriteRecord } from "./history.ts";
 import { MARKER_PORT, markerIp, markerOf } from "./marker.ts";
+import { readJson } from "./read-json.ts";
 
 export interface RouteWriterOptions {
   /** Base URLs; the first is tried first. */
@@ -115,11 +116,7 @@ interface LogPage {
 export async function readChangeLog(dns: string, after: number): Promise<readonly LoggedChange[]> {
   const log: LoggedChange[] = [];
   for (let next: number | undefined = after; next !== undefined; ) {
-    const response = await fetch(`${dns}/v1/changes?after=${next}&limit=500`, {
-      headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
-    });
-    if (!response.ok) throw new Error(`GET /v1/changes: ${response.status} ${await response.text()}`);
-    const page = (await response.json()) as LogPage;
+    const page: LogPage = await readJson(dns, `/v1/changes?after=${next}&limit=500`);
     for (const { revision, items } of page.changes) {
       const writes = items.flatMap(({ kind, modid, cmdid, before, after }) => {
         if (kind !== "route") return [];

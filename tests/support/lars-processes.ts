@@ -7,6 +7,8 @@ import { join, resolve } from "node:path";
 import { eventually } from "./eventually.ts";
 
 export const PROJECT_ROOT = resolve(import.meta.dir, "../..");
+/** Of what a process answers from memory. */
+const ANSWER_TIMEOUT_MS = 10_000;
 export const ADMIN_TOKEN = "test-admin-token-0123456789";
 
 export type ProcessName = "dns" | "report" | "agent";
@@ -144,7 +146,7 @@ export class LarsProcess {
     await eventually(
       async () => {
         if (this.#child === undefined) throw new Error(`${this.name} ended:\n${this.#output.slice(-2000)}`);
-        const response = await this.fetch("/readyz");
+        const response = await this.fetch("/readyz", { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
         if (!response.ok) throw new Error(`not ready: ${await response.text()}`);
       },
       { timeoutMs },
@@ -173,7 +175,8 @@ export class LarsProcess {
   }
 
   async metrics(): Promise<Map<string, number>> {
-    return parseMetrics(await (await this.fetch("/metrics")).text());
+    const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+    return parseMetrics(await (await this.fetch("/metrics", { signal })).text());
   }
 }
 
