@@ -153,10 +153,14 @@ export class RouteReplica extends Routes {
       for (const name of this.names()) if (name.revision > revision) names.push(name);
       return { revision: this.#revision, routes, names };
     }
-    for (const record of recent) {
-      if ("scope" in record) {
-        if (this.nameRecord(record.scope, record.id) === record) names.push(record);
-      } else if (this.route(record.modid, record.cmdid) === record) routes.push(record);
+    for (const key of recent) {
+      if ("scope" in key) {
+        const name = this.nameRecord(key.scope, key.id);
+        if (name?.revision === key.revision) names.push(name);
+      } else {
+        const route = this.route(key.modid, key.cmdid);
+        if (route?.revision === key.revision) routes.push(route);
+      }
     }
     return { revision: this.#revision, routes, names };
   }

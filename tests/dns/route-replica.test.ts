@@ -174,3 +174,16 @@ test("a write staged on another sees what that one does, and the replica alone o
   second.rebase(replica);
   expect(second.route(1, 1)!.hosts).toHaveLength(3);
 });
+
+test("of 1,000 changes of one module, no record but the last is kept", () => {
+  const replica = replicaOf([route(1, 1, 1)]);
+  const superseded: WeakRef<RouteRecord>[] = [];
+  for (let revision = 2; revision < 1_002; revision++) {
+    superseded.push(new WeakRef(replica.route(1, 1)!));
+    replica.apply({ revision, routes: [route(1, 1, revision, 100)], names: [] });
+  }
+  Bun.gc(true);
+  // The stack is looked through conservatively: one or two may be taken for still in use.
+  expect(superseded.filter((record) => record.deref() !== undefined).length).toBeLessThan(10);
+  expect(replica.changedSince(500).routes.map(({ revision }) => revision)).toEqual([1_001]);
+});
