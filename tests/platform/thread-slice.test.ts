@@ -37,3 +37,15 @@ test.each([
     expect(after).toBe(expected);
   }
 });
+
+test.skipIf(!isPossible || Bun.which("chrt") === null)("a thread that was given another policy keeps it", async () => {
+  const code = `
+    import { takeShortSlices } from ${JSON.stringify(MODULE)};
+    const taken = takeShortSlices();
+    console.log(taken, Bun.spawnSync(["chrt", "-p", String(process.pid)]).stdout.toString());
+  `;
+  const child = Bun.spawn(["chrt", "-b", "0", process.execPath, "-e", code], { stdout: "pipe" });
+  const said = await new Response(child.stdout).text();
+  expect(await child.exited).toBe(0);
+  expect(said).toMatch(/^false [\s\S]*SCHED_BATCH/);
+});
