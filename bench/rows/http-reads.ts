@@ -67,8 +67,14 @@ export const httpReads: Bench = {
       path: "/v1/routes/{n}/1",
       count: MODULES,
     });
-    await http("dns: the same with a token", undefined, {
-      port: lars.dns[0]!.ports.http,
+    const guarded = await startSystem(context, {
+      report: 0,
+      agent: 0,
+      env: { LARS_DNS__AUTH__ANONYMOUS_READ: "false" },
+    });
+    await importModules(guarded, MODULES, 10);
+    await http("dns: the same where reads need a token", undefined, {
+      port: guarded.dns[0]!.ports.http,
       path: "/v1/routes/{n}/1",
       count: MODULES,
       header: `Authorization: Bearer ${ADMIN_TOKEN}`,

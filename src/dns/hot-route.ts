@@ -1,5 +1,5 @@
 // GET /v1/routes/{modid}/{cmdid} without conditions, the call that whole fleets make: the answer is encoded once per
-// state of the route and then only sent.
+// state of the route and then only sent. Where reads need a token, one that is known at once costs a hash and no more.
 import { parseModuleId } from "../core/module-key.ts";
 import { exists, type RouteRecord } from "../core/route-change.ts";
 import type { HotCall } from "../platform/http-hot.ts";
@@ -15,19 +15,21 @@ interface Encoded {
 /** `json`: the route as the general way answers it. */
 export function hotRoute(deps: DnsAppDeps, json: (route: RouteRecord) => unknown): HotCall {
   const encoded = new WeakMap<RouteRecord, Encoded>();
-  const { routes } = deps;
+  const { routes, access } = deps;
+  const isAdmitted = (request: Request, address: string | undefined): boolean =>
+    access.admit({ authorization: request.headers.get("authorization") ?? undefined, address }, "read") !== undefined;
   return {
     method: "GET",
     path: "/v1/routes/:modid/:cmdid",
-    answer({ request, params }) {
-      // Conditions, waits, tokens and everything that is refused go the general way.
-      if (deps.maxAgeMs !== undefined || !routes.loaded || !deps.anonymousRead()) return undefined;
-      if (request.headers.has("if-none-match")) return undefined;
+    answer({ request, bindings, params }) {
+      // Conditions, waits, tokens that must be looked up and everything that is refused go the general way.
+      if (deps.maxAgeMs !== undefined || !routes.loaded || request.headers.has("if-none-match")) return undefined;
       const modid = parseModuleId(params[0]!);
       const cmdid = parseModuleId(params[1]!);
       if (modid === undefined || cmdid === undefined) return undefined;
       const route = routes.replica.route(modid, cmdid);
       if (!exists(route)) return undefined;
+      if (!deps.anonymousRead() && !isAdmitted(request, bindings?.address)) return undefined;
       const shownRevision = routes.replica.shownRevision(route);
       let answer = encoded.get(route);
       if (answer?.shownRevision !== shownRevision) {

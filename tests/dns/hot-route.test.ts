@@ -1,7 +1,7 @@
 // The hot way and the general way of GET /v1/routes/{modid}/{cmdid} are one call: an unused query sends it the general
 // way, so both can be asked and compared.
-import { describe, expect, test } from "bun:test";
-import { AppRig } from "./app-rig.ts";
+import { describe, expect, spyOn, test } from "bun:test";
+import { ADMIN, AppRig } from "./app-rig.ts";
 
 async function both(rig: AppRig, path: string, headers: Record<string, string> = {}) {
   const read = async (response: Response) => {
@@ -53,6 +53,21 @@ describe("the hot way answers as the general way does", () => {
     await rig.routes.poll();
     await rig.done("PUT", "/v1/routes/1/1", { hosts: [{ ip: "10.0.0.1", port: 80 }] });
     expect((await rig.get("/v1/routes/1/1")).status).toBe(401);
+    const wrong = await both(rig, "/v1/routes/1/1", { authorization: "Bearer nobody's" });
+    expect(wrong.hot.status).toBe(401);
+    expect(wrong.hot.body).toBe(wrong.general.body);
+  });
+
+  test("a token that is known is let in without leaving the hot way, and answered the same", async () => {
+    const rig = new AppRig({ anonymousRead: false });
+    await rig.routes.poll();
+    await rig.done("PUT", "/v1/routes/1/1", { hosts: [{ ip: "10.0.0.1", port: 80 }] });
+    const authorize = spyOn(rig.access, "authorize");
+    const { hot, general } = await both(rig, "/v1/routes/1/1", { authorization: `Bearer ${ADMIN}` });
+    expect(hot.status).toBe(200);
+    expect(hot).toEqual({ ...general, requestId: hot.requestId });
+    // The general one's.
+    expect(authorize).toHaveBeenCalledTimes(1);
   });
 
   test("without a request id one is made, another each time", async () => {
