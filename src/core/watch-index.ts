@@ -53,6 +53,11 @@ export class WatchIndex<W> {
     for (const [{ modid, cmdid }] of modules.entries()) this.#forget(watcher, modid, cmdid);
   }
 
+  isWatched(modid: number, cmdid: number): boolean {
+    return this.#watchers.has(modid, cmdid);
+  }
+
+  /** As with a Set, watchers may come and go while they are iterated. */
   watchersOf(modid: number, cmdid: number): Iterable<W> {
     return this.#watchers.get(modid, cmdid) ?? [];
   }

@@ -6,16 +6,16 @@
 // answered the same way, so a hundred requests for one module in a row are one answer. An agent that says which revision
 // it has, as all do when they reconnect, and has the newest is told just that.
 //
-// Work is done in slices: after so many frames the event loop gets its turn, so that pushing a change to fifteen thousand
-// agents does not hold up the reads of anybody else.
-import type { Host } from "../core/assignment.ts";
+// Work is done in slices: after so many watchers marked, frames or bytes the event loop gets its turn, so that pushing a
+// change to fifteen thousand agents does not hold up the reads of anybody else, however long the route is.
 import { FlapDamping } from "../core/flap-damping.ts";
 import { type ModuleKey, ModuleMap } from "../core/module-key.ts";
 import type { RouteRecord } from "../core/route-change.ts";
 import { WatchIndex } from "../core/watch-index.ts";
 import type { SetTimer } from "../platform/clock.ts";
-import { MAX_FRAME_BYTES, MSG_GET_ROUTE_REQUEST, MSG_UNWATCH_ROUTE_REQUEST } from "../wire/frame.ts";
+import { MSG_GET_ROUTE_REQUEST, MSG_UNWATCH_ROUTE_REQUEST } from "../wire/frame.ts";
 import { decodeGetRouteRequest, encodeGetRouteResponse, makeGetRouteRequest } from "../wire/route-codec.ts";
+import { RouteFrames } from "./route-frames.ts";
 import type { RouteReplica, TouchedHosts } from "./route-replica.ts";
 
 /** What is needed of a TCP connection. */
@@ -43,8 +43,10 @@ export interface RoutePushOptions {
 
 /** How often it is looked whether a flapping host has stayed for long enough. */
 const RELEASE_MS = 500;
-/** Frames sent before the event loop gets its turn. */
+/** Frames and bytes sent, and watchers marked, before the event loop gets its turn: a millisecond or two of each. */
 const SLICE_FRAMES = 256;
+const SLICE_BYTES = 1_048_576;
+const SLICE_MARKS = 1024;
 
 interface Owed extends ModuleKey {
   /** The revision the agent says it has; 0: it did not say, or the route changed since. */
@@ -58,6 +60,13 @@ interface Agent {
   readonly owed: ModuleMap<Owed>;
   /** One of ours, which connects again whenever it loses its connection; a C++ agent may never. */
   returns: boolean;
+}
+
+/** A change that is being marked for who watches the module. */
+interface Marking extends ModuleKey {
+  readonly watchers: Iterator<Agent>;
+  /** It changed again meanwhile; those marked first may have been sent what it was before. */
+  again: boolean;
 }
 
 /** A connected agent, for people. */
@@ -75,15 +84,12 @@ export class RoutePush {
   readonly #agents = new Map<AgentConnection, Agent>();
   /** Agents that are owed something and take bytes. */
   readonly #sendable = new Set<Agent>();
-  /** Frames that hold all of a route. */
-  readonly #encoded = new WeakMap<RouteRecord, Uint8Array>();
-  /** Frames of what is shown of a route while hosts of it are left out. */
-  readonly #partial = new WeakMap<readonly Host[], { readonly route: RouteRecord; readonly frame: Uint8Array }>();
+  readonly #marking = new ModuleMap<Marking>();
   readonly #damping = new FlapDamping();
+  readonly #frames = new RouteFrames(this.#damping);
   #releasing: (() => void) | undefined;
   readonly #request = makeGetRouteRequest();
   #scheduled = false;
-  #rotation = 0;
   readonly counts = {
     requests: 0,
     frames: 0,
@@ -202,9 +208,32 @@ export class RoutePush {
   }
 
   #push({ modid, cmdid }: ModuleKey): void {
-    for (const agent of this.#watches.watchersOf(modid, cmdid)) {
-      this.counts.pushes++;
-      this.#owe(agent, { modid, cmdid, held: 0 });
+    const marking = this.#marking.get(modid, cmdid);
+    if (marking !== undefined) {
+      marking.again = true;
+      return;
+    }
+    if (!this.#watches.isWatched(modid, cmdid)) return;
+    const watchers = this.#watches.watchersOf(modid, cmdid)[Symbol.iterator]();
+    this.#marking.set(modid, cmdid, { modid, cmdid, watchers, again: false });
+    this.#schedule();
+  }
+
+  /** Marks what changed for so many watchers at most. */
+  #mark(most: number): void {
+    let left = most;
+    for (const marking of this.#marking.values()) {
+      const { modid, cmdid, watchers, again } = marking;
+      const owed = { modid, cmdid, held: 0 };
+      for (; left > 0; left--) {
+        const { value: agent, done } = watchers.next();
+        if (done === true) break;
+        this.counts.pushes++;
+        this.#owe(agent, owed);
+      }
+      if (left === 0) return;
+      this.#marking.delete(modid, cmdid);
+      if (again) this.#push(marking);
     }
   }
 
@@ -239,36 +268,40 @@ export class RoutePush {
   #makeSendable(agent: Agent): void {
     if (agent.owed.size === 0 || !agent.connection.writable || !this.#options.loaded()) return;
     this.#sendable.add(agent);
+    this.#schedule();
+  }
+
+  #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    this.#options.defer(() => this.#sendSlice());
+    this.#options.defer(() => {
+      this.#scheduled = false;
+      this.#mark(SLICE_MARKS);
+      this.#send();
+      if (this.#sendable.size + this.#marking.size > 0) this.#schedule();
+    });
   }
 
-  #sendSlice(): void {
-    this.#scheduled = false;
-    let left = SLICE_FRAMES;
+  #send(): void {
+    const left = { frames: SLICE_FRAMES, bytes: SLICE_BYTES };
     for (const agent of this.#sendable) {
       this.#sendable.delete(agent);
-      left -= this.#sendTo(agent, left);
+      this.#sendTo(agent, left);
       if (agent.owed.size > 0 && agent.connection.writable) this.#sendable.add(agent);
-      if (left <= 0) break;
-    }
-    if (this.#sendable.size > 0) {
-      this.#scheduled = true;
-      this.#options.defer(() => this.#sendSlice());
+      if (left.frames <= 0 || left.bytes <= 0) break;
     }
   }
 
-  #sendTo(agent: Agent, most: number): number {
-    let sent = 0;
+  #sendTo(agent: Agent, left: { frames: number; bytes: number }): void {
     for (const owed of agent.owed.values()) {
-      if (sent >= most || !agent.connection.writable) break;
+      if (left.frames <= 0 || left.bytes <= 0 || !agent.connection.writable) break;
       agent.owed.delete(owed.modid, owed.cmdid);
-      sent++;
-      agent.connection.send(this.#frame(owed));
+      const frame = this.#frame(owed);
+      left.frames--;
+      left.bytes -= frame.length;
+      this.counts.frames++;
+      agent.connection.send(frame);
     }
-    this.counts.frames += sent;
-    return sent;
   }
 
   #frame({ modid, cmdid, held }: Owed): Uint8Array {
@@ -279,33 +312,11 @@ export class RoutePush {
       // which agents know that this server says when something is meant.
       return encodeGetRouteResponse({ modid, cmdid, revision: Math.max(1, replica.revision), hosts: [] }).frame;
     }
-    const frame = this.#encoded.get(route) ?? this.#encode(route);
+    const { frame, whole } = this.#frames.of(route);
+    this.counts.oversize = this.#frames.oversize;
     const { revision } = route;
-    if (held !== revision || !this.#encoded.has(route)) return frame;
+    if (held !== revision || !whole) return frame;
     this.counts.unchanged++;
     return encodeGetRouteResponse({ modid, cmdid, revision, hosts: [], unchanged: true }).frame;
-  }
-
-  #encode(route: RouteRecord): Uint8Array {
-    const hosts = this.#damping.shown(route);
-    const isPartial = this.#damping.isPartial(route);
-    const known = isPartial ? this.#partial.get(hosts) : undefined;
-    if (known?.route === route) return known.frame;
-    const { modid, cmdid, revision, policy } = route;
-    const { frame, encodedHosts } = encodeGetRouteResponse(
-      { modid, cmdid, revision, hosts, policy, meant: route.vanishedFrom === undefined, partial: isPartial },
-      MAX_FRAME_BYTES,
-      this.#rotation,
-    );
-    if (encodedHosts < hosts.length) {
-      // Too many hosts for one frame: the next agent is told of others, so that together they use all.
-      this.#rotation += encodedHosts;
-      this.counts.oversize++;
-      return frame;
-    }
-    // What is left out is missing under this revision, so nobody who has it may be told that nothing changed.
-    if (isPartial) this.#partial.set(hosts, { route, frame });
-    else this.#encoded.set(route, frame);
-    return frame;
   }
 }

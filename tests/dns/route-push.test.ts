@@ -307,6 +307,60 @@ describe("bounds", () => {
     expect(turns).toBe(4);
     for (const agent of agents) expect(agent.got()).toEqual(["1.1@1: 8"]);
   });
+
+  /** So many that watch module 1, which has one host. */
+  function watching(rig: Rig, count: number): FakeConnection[] {
+    const agents = Array.from({ length: count }, () => rig.connect());
+    for (const agent of agents) rig.ask(agent, 1);
+    while (!rig.idle) rig.turn();
+    for (const agent of agents) agent.frames.length = 0;
+    return agents;
+  }
+
+  test("the watchers of a change are marked 1,024 a turn, not all 3,000 before anything else is served", () => {
+    const rig = new Rig().change(1, 1, 8);
+    const agents = watching(rig, 3000);
+    rig.change(1, 2, 9);
+    expect(rig.push.counts.pushes).toBe(0);
+    for (let before = 0; !rig.idle; before = rig.push.counts.pushes) {
+      rig.turn();
+      expect(rig.push.counts.pushes - before).toBeLessThanOrEqual(1024);
+    }
+    for (const agent of agents) expect(agent.got()).toEqual(["1.1@2: 9"]);
+  });
+
+  test("a change in every turn, while the one before is still being marked, keeps the last state from nobody", () => {
+    const rig = new Rig().change(1, 1, 8);
+    const agents = watching(rig, 3000);
+    for (let revision = 2; revision <= 30; revision++) rig.change(1, revision, revision).turn();
+    // The last of the line were told something meanwhile.
+    expect(agents.at(-1)!.frames.length).toBeGreaterThan(0);
+    while (!rig.idle) rig.turn();
+    for (const agent of agents) expect(agent.got().at(-1)).toBe("1.1@30: 30");
+  });
+
+  test("agents that leave or come while a change is being marked end nothing and miss nothing", () => {
+    const rig = new Rig().change(1, 1, 8);
+    const agents = watching(rig, 3000);
+    rig.change(1, 2, 9).turn();
+    for (const agent of agents.splice(500, 2000)) rig.push.onClose(agent);
+    const late = rig.connect();
+    rig.ask(late, 1);
+    while (!rig.idle) rig.turn();
+    for (const agent of [...agents, late]) expect(agent.got().at(-1)).toBe("1.1@2: 9");
+  });
+
+  test("of a route of 3,000 hosts no more than a megabyte and a frame is sent in a turn", () => {
+    const rig = new Rig().change(1, 1, ...Array.from({ length: 3000 }, (_, i) => makeHost(0x0a00_0000 + i, 8000)));
+    const agents = Array.from({ length: 200 }, () => rig.connect());
+    for (const agent of agents) rig.ask(agent, 1);
+    const sent = () => agents.reduce((sum, { frames }) => sum + frames.reduce((all, { length }) => all + length, 0), 0);
+    for (let before = 0; !rig.idle; before = sent()) {
+      rig.turn();
+      expect(sent() - before).toBeLessThanOrEqual(1_048_576 + 65_535);
+    }
+    for (const agent of agents) expect(agent.frames).toHaveLength(1);
+  });
 });
 
 describe("a route of more hosts than a frame holds", () => {
@@ -323,5 +377,35 @@ describe("a route of more hosts than a frame holds", () => {
     }
     expect(seen.size).toBe(many.length);
     expect(rig.push.counts.oversize).toBe(4);
+  });
+
+  test.each([7000, 10_000, 16_384])(
+    "%d hosts: each is in nearly as many answers as any other, and 200 answers are 32 frames at most",
+    (count) => {
+      const rig = new Rig().change(1, 1, ...Array.from({ length: count }, (_, i) => makeHost(0x0a00_0000 + i, 8000)));
+      const agents = Array.from({ length: 200 }, () => rig.connect());
+      for (const agent of agents) rig.ask(agent, 1);
+      while (!rig.idle) rig.turn();
+      const frames = agents.map((agent) => agent.frames[0]!);
+      expect(new Set(frames).size).toBeLessThanOrEqual(32);
+      const told = new Map<number, number>();
+      for (const frame of frames) {
+        const { hosts, partial } = decodeGetRouteResponse(frame, HEADER_BYTES, frame.length)!;
+        expect(partial).toBe(true);
+        for (const { ip } of hosts) told.set(ip, (told.get(ip) ?? 0) + 1);
+      }
+      expect(told.size).toBe(count);
+      const times = [...told.values()];
+      expect(Math.max(...times)).toBeLessThanOrEqual(1.25 * Math.min(...times));
+    },
+  );
+
+  test("a change of it is told from the next answer on", () => {
+    const hosts = Array.from({ length: 12_000 }, (_, i) => makeHost(0x0a00_0000 + i, 8000));
+    const rig = new Rig().change(1, 1, ...hosts);
+    const agent = rig.connect();
+    rig.ask(agent, 1).turn();
+    rig.change(1, 2, ...hosts.slice(0, 11_000)).turn();
+    expect(agent.routes().map(({ revision }) => revision)).toEqual([1, 2]);
   });
 });
