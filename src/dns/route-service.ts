@@ -86,7 +86,7 @@ export class RouteService {
   readonly counts = {
     ...{ commits: 0, transactions: 0, adoptions: 0, vanishings: 0, polls: 0, pollFailures: 0 },
     /** Transactions that were planned before they had the lock, and those of them that went the long way after all. */
-    ...{ aheads: 0, misses: 0 },
+    ...{ aheads: 0, overtakings: 0, misses: 0 },
   };
   #badRows = 0;
 

@@ -180,12 +180,15 @@ export interface RouteStore {
    * store's last write leaves them, also while that is under way. They must be at `revision` then. `work` sees no lease of the
    * ids and no foreign row at the places it asks for. undefined: something is otherwise (or cannot be known in advance),
    * nothing was made, and `write` is to be asked. `sent`: called when a next one may be begun on top.
+   * `overtook`: asked where it was not as foreseen; true when the write it was planned on was made after all, so that it
+   * is worth saying the same once more: of two that are sent one after the other, the second may be the first in line.
    * @throws StoreUnavailable as {@link write} does
    */
   writeAhead?<T>(
     revision: number,
     work: (tx: RouteTransaction) => Promise<T>,
     sent: () => void,
+    overtook: () => Promise<boolean>,
   ): Promise<{ readonly result: T } | undefined>;
   /**
    * Foreign changes of the whole table, from a snapshot and without the lock: on a large table a comparison takes

@@ -127,6 +127,30 @@ describe("new registrations", () => {
     rig.expectInStep();
   });
 
+  test("that overtake the transaction they were planned on are sent once more after it, and none is begun before", async () => {
+    const rig = await known();
+    const revision = rig.store.revision;
+    const late = Promise.withResolvers<void>();
+    rig.store.late.push(late.promise);
+    const all = [rig.register("a", 1)];
+    await settle();
+    all.push(rig.register("b", 2));
+    await settle();
+    all.push(rig.register("c", 3));
+    await settle();
+    expect(rig.service.waiting).toBe(1);
+    expect(rig.ids()).toEqual([]);
+    late.resolve();
+    const results = await Promise.all(all);
+    const revisions = results.map((result) => (result.ok ? result.revision : 0));
+    expect(revisions).toEqual([...revisions].sort((a, b) => a - b));
+    expect(revisions[0]).toBeGreaterThan(revision);
+    expect(rig.service.counts).toMatchObject({ aheads: 3, overtakings: 1, misses: 0 });
+    expect(rig.store.counts.writes).toBe(2);
+    expect(rig.ids()).toEqual(["a", "b", "c"]);
+    rig.expectInStep();
+  });
+
   test("whose mark an old tool set meanwhile are written the long way, after what it did was taken over", async () => {
     const rig = await known();
     rig.store.oldPut(1, 1, [makeHost(7, 80)]);
@@ -201,7 +225,11 @@ test("whatever goes wrong, what was answered is there, once, and the replica is 
             ),
           );
         } else if (kind === 12) rig.store.losesAnswer = true;
-        else if (kind === 13) asked.push(rig.elsewhere(random.int(1, 5)).catch(() => {}));
+        else if (kind === 20) {
+          const { promise, resolve } = Promise.withResolvers<void>();
+          rig.store.late.push(promise);
+          held.push(resolve);
+        } else if (kind === 13) asked.push(rig.elsewhere(random.int(1, 5)).catch(() => {}));
         else if (kind === 14) rig.store.oldMark();
         else if (kind === 15) held.push(rig.hold());
         else if (kind === 16) rig.store.away();

@@ -94,6 +94,21 @@ test("new registrations of many callers at once leave in all tables what they le
   await end();
 });
 
+test("many callers that each register one after the other are all written ahead, also where a transaction overtakes the one before", async () => {
+  const { all, sql, end } = await scene(1);
+  const [one] = all as [Instance];
+  const callers = Array.from({ length: 64 }, async (_, caller) => {
+    for (let i = 0; i < 25; i++) await one.register(`${caller}.${i}`, 100 + caller * 25 + i);
+  });
+  await Promise.all(callers);
+  expect(one.told.misses).toBe(0);
+  expect(one.told.aheads).toBeGreaterThan(25);
+  expect(await sql("SELECT COUNT(*) FROM RouteData")).toEqual([[1_601]]);
+  expect(await sql("SELECT COUNT(*), COUNT(DISTINCT revision) FROM lars_change")).toEqual([[1_601, 1_601]]);
+  expect(one.service.replica.route(1, 1)?.hosts).toHaveLength(1_601);
+  await end();
+}, 30_000);
+
 test("a mark that an old tool sets between two of them is noticed, and what it did taken over", async () => {
   const { all, sql, end } = await scene(1);
   const [one] = all as [Instance];

@@ -21,7 +21,7 @@ import {
 } from "../../src/store/route-store.ts";
 import { logItems } from "../../src/store/sql/change-log.ts";
 import { MemoryLeaseStore } from "./memory-lease-store.ts";
-import { MemoryStand } from "./memory-write-ahead.ts";
+import { MemoryStand, type Planned } from "./memory-write-ahead.ts";
 
 interface State {
   revision: number;
@@ -65,6 +65,8 @@ export class MemoryRouteStore implements RouteStore {
   foresees = false;
   /** The next write ahead is made, and its answer is lost. */
   losesAnswer = false;
+  /** What each of the next writes ahead waits for before it stands in line for the lock: what is sent after it may overtake. */
+  readonly late: Promise<void>[] = [];
   readonly #ahead = new MemoryStand();
   /** The leases of the same database. */
   readonly leases = new MemoryLeaseStore(() => {
@@ -164,10 +166,22 @@ export class MemoryRouteStore implements RouteStore {
     revision: number,
     work: (tx: RouteTransaction) => Promise<T>,
     sent: () => void,
+    overtook: () => Promise<boolean>,
   ): Promise<{ readonly result: T } | undefined> {
     const planned = await this.#ahead.plan(revision, work);
     if (planned === undefined) return undefined;
     sent();
+    try {
+      await this.late.shift();
+      const made = await this.#makeAhead(revision, planned);
+      if (made !== undefined || !(await overtook())) return made;
+      return await this.#makeAhead(revision, planned);
+    } finally {
+      this.#ahead.ended(planned);
+    }
+  }
+
+  #makeAhead<T>(revision: number, planned: Planned<T>): Promise<{ readonly result: T } | undefined> {
     const made = this.#line.then(async () => {
       await this.gate;
       this.#mustBeThere();
@@ -196,7 +210,7 @@ export class MemoryRouteStore implements RouteStore {
       return { result: planned.result };
     });
     this.#line = made.catch(() => {});
-    return await made.finally(() => this.#ahead.ended(planned));
+    return made;
   }
 
   async look(): Promise<Look> {

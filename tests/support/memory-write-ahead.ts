@@ -9,7 +9,7 @@ interface Stand {
   readonly mark: object;
 }
 
-interface Planned<T> {
+export interface Planned<T> {
   readonly result: T;
   readonly on: Stand;
   readonly leaves: Stand;

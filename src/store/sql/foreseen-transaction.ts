@@ -50,7 +50,7 @@ export class ForeseenTransaction implements RouteTransaction {
     this.#written = { after: stand.revision, changes: [] };
   }
 
-  /** The session is a transaction that has done nothing yet, and none of what is posted is sent before its COMMIT. */
+  /** `session`: takes what is to be posted in a transaction that has done nothing yet, all of it together with its COMMIT. */
   static async begin(session: SqlSession, dialect: SqlDialect, stand: Stand): Promise<ForeseenTransaction> {
     const { revision, routeVersion, lastWrite } = stand;
     await session.post(`SELECT id FROM lars_state WHERE id = 1${dialect.forUpdate}`);

@@ -13,6 +13,7 @@ import {
 import { readLog } from "./change-log.ts";
 import { findForeign } from "./foreign-scan.ts";
 import { ForeseenTransaction } from "./foreseen-transaction.ts";
+import { PlannedStatements } from "./planned-statements.ts";
 import { readDelta } from "./route-rows.ts";
 import { SqlRouteTransaction } from "./route-transaction.ts";
 import type { SqlDatabase } from "./sql-database.ts";
@@ -72,25 +73,33 @@ export class SqlRouteStore implements RouteStore {
     revision: number,
     work: (tx: RouteTransaction) => Promise<T>,
     sent: () => void,
+    overtook: () => Promise<boolean>,
   ): Promise<{ readonly result: T } | undefined> {
     const { dialect } = this.#database;
     const stand = this.#stand;
     if (stand?.revision !== revision) return undefined;
     // What it leaves is known only when it was planned: until then nobody goes by what was before.
     this.#stand = undefined;
-    let tries = 0;
     try {
-      return await this.#database.transaction(
-        async (session) => {
-          if (tries++ > 0) throw new NotForeseen("what failed once is planned again under the lock");
-          const tx = await ForeseenTransaction.begin(session, dialect, stand);
-          const result = await work(tx);
-          this.#stand = await tx.finish();
-          sent();
-          return { result, written: tx.written };
-        },
-        (session, { written }) => SqlRouteTransaction.wasMade(session, written),
-      );
+      const plan = new PlannedStatements();
+      const tx = await ForeseenTransaction.begin(plan, dialect, stand);
+      const result = await work(tx);
+      this.#stand = await tx.finish();
+      sent();
+      for (let again = false; ; again = true) {
+        try {
+          return await this.#database.transaction(
+            async (session) => {
+              await plan.postTo(session);
+              return { result, written: tx.written };
+            },
+            (session, { written }) => SqlRouteTransaction.wasMade(session, written),
+          );
+        } catch (error) {
+          // It was not as foreseen, or not yet.
+          if (again || !dialect.isOutOfRange(error) || !(await overtook())) throw error;
+        }
+      }
     } catch (error) {
       this.#stand = undefined;
       if (error instanceof NotForeseen || dialect.isDuplicateKey(error) || dialect.isOutOfRange(error))
