@@ -8,6 +8,7 @@ import {
   type RegistryCall,
 } from "../../src/agent/registration.ts";
 import { parseIp } from "../../src/core/endpoint.ts";
+import { propertyRuns } from "../support/fuzz-random.ts";
 
 const CHECK: HealthCheckSpec = { path: undefined, intervalMs: 5000, timeoutMs: 1000, rise: 2, fall: 3 };
 
@@ -399,6 +400,6 @@ test("whatever happens in whatever order, once all is well dns holds exactly wha
       else expect(held).toEqual({ spec, draining: false });
       if (leaving) expect(registration.left(nowMs)).toBe(true);
     }),
-    { numRuns: 2000, seed: 4 },
+    { numRuns: propertyRuns(2000), seed: 4 },
   );
 });

@@ -6,6 +6,7 @@ import { endedBy, hostAt, type LeaseChange, leftPlaces, planLeaseChange } from "
 import { ModuleMap } from "../../src/core/module-key.ts";
 import { NO_CHOICE } from "../../src/core/policies.ts";
 import { planChange, type RouteChange, type RouteRecord } from "../../src/core/route-change.ts";
+import { propertyRuns } from "../support/fuzz-random.ts";
 
 /** Routes and leases, changed as a transaction does. */
 class World {
@@ -405,6 +406,6 @@ test("after any history, a leased host is there exactly while it is held, operat
         for (const route of world.routes()) expect(new Set(route.hosts.map(hostKey)).size).toBe(route.hosts.length);
       }
     }),
-    { seed: 20261121, numRuns: 400 },
+    { seed: 20261121, numRuns: propertyRuns(400) },
   );
 });

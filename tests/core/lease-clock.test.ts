@@ -7,6 +7,7 @@ import {
   MAX_STEP_MS,
   TAKE_OVER_MS,
 } from "../../src/core/lease-clock.ts";
+import { propertyRuns } from "../support/fuzz-random.ts";
 
 /** The row in the database, and how long it was away for whom. */
 class Row {
@@ -313,6 +314,6 @@ test("any number of instances that look, stall, lose the database, restart: the 
       world.pass(2_000, [steady!]);
       expect(world.pass(10_000, [steady!])).toBe(10_000);
     }),
-    { seed: 20261120, numRuns: 2_000 },
+    { seed: 20261120, numRuns: propertyRuns(2_000) },
   );
 });

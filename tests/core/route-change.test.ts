@@ -14,6 +14,7 @@ import {
   type RouteRecord,
   type RouteView,
 } from "../../src/core/route-change.ts";
+import { propertyRuns } from "../support/fuzz-random.ts";
 
 /** Routes as a plain object: what a plan says is done to it here, and compared with what was wanted. */
 class World implements RouteView {
@@ -308,7 +309,7 @@ describe("any history of changes", () => {
           else expect(made.revision).toBe(revision + 1);
         }
       }),
-      { seed: 8, numRuns: 400 },
+      { seed: 8, numRuns: propertyRuns(400) },
     );
   });
 });

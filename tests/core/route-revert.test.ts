@@ -15,6 +15,7 @@ import {
 } from "../../src/core/route-change.ts";
 import { type LoggedItem, undoOf } from "../../src/core/route-revert.ts";
 import { logItems } from "../../src/store/sql/change-log.ts";
+import { propertyRuns } from "../support/fuzz-random.ts";
 
 /** Routes with a log, as a database keeps them. */
 class World implements RouteView {
@@ -250,7 +251,7 @@ describe("any change", () => {
           expect(made.state).toEqual(after);
         }
       }),
-      { seed: 4, numRuns: 500 },
+      { seed: 4, numRuns: propertyRuns(500) },
     );
   });
 
@@ -291,8 +292,8 @@ describe("any change", () => {
         if (may) undone++;
         else refused++;
       }),
-      { seed: 5, numRuns: 1000 },
+      { seed: 5, numRuns: propertyRuns(1000) },
     );
-    expect(Math.min(undone, refused)).toBeGreaterThan(100);
+    expect(Math.min(undone, refused)).toBeGreaterThan(propertyRuns(100));
   });
 });

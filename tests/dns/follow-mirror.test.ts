@@ -6,6 +6,7 @@ import { ModuleMap } from "../../src/core/module-key.ts";
 import type { RouteRecord } from "../../src/core/route-change.ts";
 import { LeaderMirror } from "../../src/dns/follow/leader-mirror.ts";
 import { RouteReplica } from "../../src/dns/route-replica.ts";
+import { propertyRuns } from "../support/fuzz-random.ts";
 import { MemoryRouteStore } from "../support/memory-route-store.ts";
 import { catchUp, contents, hosts, leaderOn, pageOf } from "./follow-rig.ts";
 
@@ -172,7 +173,9 @@ test("a whole that does not come to its digest is asked for once more, and belie
   expect(contents(mirror.served())).toHaveLength(1);
 });
 
-test("300 random histories of changes, restores, restarts and cut-off pages: what is served never goes back, and after one more change it is what the leader has", async () => {
+const HISTORIES = propertyRuns(300);
+
+test(`${HISTORIES} random histories of changes, restores, restarts and cut-off pages: what is served never goes back, and after one more change it is what the leader has`, async () => {
   const step = fc.oneof(
     fc.record({ do: fc.constant("put" as const), cmdid: fc.nat(4), last: fc.integer({ min: 1, max: 5 }) }),
     fc.record({ do: fc.constant("remove" as const), cmdid: fc.nat(4) }),
@@ -240,6 +243,6 @@ test("300 random histories of changes, restores, restarts and cut-off pages: wha
         [...names].flatMap(({ scope, id, name }) => (name === "" ? [] : [`${scope} ${id} ${name}`])).sort();
       expect(named(reader.names())).toEqual(named(leader.routes.replica.names()));
     }),
-    { numRuns: 300, seed: 20_261_120 },
+    { numRuns: HISTORIES, seed: 20_261_120 },
   );
 });

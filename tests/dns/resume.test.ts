@@ -5,6 +5,7 @@ import { makeHost } from "../../src/core/assignment.ts";
 import type { RouteChange } from "../../src/core/route-change.ts";
 import { RouteReplica } from "../../src/dns/route-replica.ts";
 import { RouteService } from "../../src/dns/route-service.ts";
+import { propertyRuns } from "../support/fuzz-random.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { MemoryRouteStore } from "../support/memory-route-store.ts";
 import { RecordingLog } from "../support/recording-log.ts";
@@ -182,7 +183,7 @@ test("whatever is changed, polled and moved, of each module the agent's revision
       expect([rig.agent.source.ahead, rig.agent.source.keptModules]).toEqual([0, 0]);
       stale += rig.agent.source.counts.stale;
     }),
-    { seed: 11, numRuns: 150 },
+    { seed: 11, numRuns: propertyRuns(150) },
   );
-  expect(Math.min(moves, stale)).toBeGreaterThan(50);
+  expect(Math.min(moves, stale)).toBeGreaterThan(propertyRuns(50));
 });

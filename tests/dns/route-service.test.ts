@@ -10,7 +10,7 @@ import { RouteService } from "../../src/dns/route-service.ts";
 import type { Database } from "../../src/store/database.ts";
 import { openDatabase } from "../../src/store/open.ts";
 import { type RouteStore, StoreUnavailable } from "../../src/store/route-store.ts";
-import { makeFuzzRandom } from "../support/fuzz-random.ts";
+import { makeFuzzRandom, propertyRuns } from "../support/fuzz-random.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { MemoryRouteStore } from "../support/memory-route-store.ts";
 import { RecordingLog } from "../support/recording-log.ts";
@@ -441,7 +441,7 @@ describe("polling", () => {
 
 test("random histories of two instances, an old tool and outages: all end with what the database holds, each revision once", async () => {
   const SEED = 20_260_201;
-  for (let history = 0; history < 60; history++) {
+  for (let history = 0; history < propertyRuns(60); history++) {
     const random = makeFuzzRandom(SEED + history);
     const at = `seed ${SEED + history}`;
     const one = await loaded();

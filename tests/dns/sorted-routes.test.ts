@@ -6,6 +6,7 @@ import { compareModuleKeys, formatModuleKey, type ModuleKey } from "../../src/co
 import { NO_CHOICE } from "../../src/core/policies.ts";
 import { exists, type RouteRecord } from "../../src/core/route-change.ts";
 import { RouteReplica } from "../../src/dns/route-replica.ts";
+import { propertyRuns } from "../support/fuzz-random.ts";
 import { loadedApp } from "./app-rig.ts";
 
 function route(modid: number, cmdid: number, revision: number, hosts: number, name = ""): RouteRecord {
@@ -73,7 +74,7 @@ describe("routes in order", () => {
           expect(found).toEqual(matching.slice(0, limit));
         }
       }),
-      { seed: 11, numRuns: 200 },
+      { seed: 11, numRuns: propertyRuns(200) },
     );
   });
 

@@ -27,11 +27,13 @@ const agentCaFile = join(folder, "agents.crt");
 writeFileSync(caFile, servers.ca);
 writeFileSync(agentCaFile, agents.ca);
 const server = writeIssued(folder, "server", servers.issue({ name: "first" }));
+/** Files that no test renews. */
+const lasting = writeIssued(folder, "lasting", servers.issue({ name: "lasting" }));
 const agent = writeIssued(folder, "agent", agents.issue({ name: "agent", names: [], addresses: [] }));
 
-const listening = (name: string): Record<string, string> => ({
-  [`LARS_${name}__TLS__CERT_FILE`]: server.cert,
-  [`LARS_${name}__TLS__KEY_FILE`]: server.key,
+const listening = (name: string, { cert, key } = server): Record<string, string> => ({
+  [`LARS_${name}__TLS__CERT_FILE`]: cert,
+  [`LARS_${name}__TLS__KEY_FILE`]: key,
 });
 const env: Record<string, string> = {
   ...listening("DNS"),
@@ -155,7 +157,9 @@ test("the command line works with https and LARS_CA_FILE, and says what is missi
   ]);
 });
 
-test("a renewed certificate is shown by every port of all three within seconds; the agent keeps its connections", async () => {
+// Side by side from here on: each of the others has processes of its own.
+
+test.concurrent("a renewed certificate is shown by every port of all three within seconds; the agent keeps its connections", async () => {
   const clientCertificate = agents.issue({ names: [], addresses: [] });
   const connections = async (): Promise<(number | undefined)[]> => {
     const metrics = await lars.agent[0]!.metrics();
@@ -189,12 +193,12 @@ test("a renewed certificate is shown by every port of all three within seconds; 
   }
 });
 
-describe("a process that may not start ends with 1 and says why", () => {
+describe.concurrent("a process that may not start ends with 1 and says why", () => {
   test("files that are wrong: which key, which file, what is allowed", async () => {
     const none = join(folder, "none.pem");
     const [missing, mismatch, half] = await Promise.all([
-      run("dns", { LARS_DNS__TLS__CERT_FILE: none, LARS_DNS__TLS__KEY_FILE: server.key }),
-      run("report", { LARS_REPORT__TLS__CERT_FILE: server.cert, LARS_REPORT__TLS__KEY_FILE: agent.key }),
+      run("dns", { LARS_DNS__TLS__CERT_FILE: none, LARS_DNS__TLS__KEY_FILE: lasting.key }),
+      run("report", { LARS_REPORT__TLS__CERT_FILE: lasting.cert, LARS_REPORT__TLS__KEY_FILE: agent.key }),
       run("agent", { LARS_AGENT__CLIENT_TLS__CERT_FILE: agent.cert }),
     ]);
     expect(missing).toEqual({
@@ -216,7 +220,7 @@ describe("a process that may not start ends with 1 and says why", () => {
       Object.fromEntries(sections.map((section) => [`LARS_${name}__${section}__HOST`, "0.0.0.0"]));
     const [dns, report, one] = await Promise.all([
       run("dns", everywhere("DNS", ["TCP", "HTTP"])),
-      run("report", { ...everywhere("REPORT", ["TCP", "HTTP"]), ...listening("REPORT") }),
+      run("report", { ...everywhere("REPORT", ["TCP", "HTTP"]), ...listening("REPORT", lasting) }),
       run("agent", everywhere("AGENT", ["UDP", "HTTP", "RESOLVER"])),
     ]);
     /** The beginning of each line, up to the ways out. */
@@ -243,7 +247,7 @@ describe("a process that may not start ends with 1 and says why", () => {
   });
 });
 
-test("with LARS_ALLOW_INSECURE it starts, warns of each listener and counts them; opening HTTP by a reload is refused without", async () => {
+test.concurrent("with LARS_ALLOW_INSECURE it starts, warns of each listener and counts them; opening HTTP by a reload is refused without", async () => {
   const file = join(folder, "dns.toml");
   writeFileSync(file, "[auth]\nanonymous_read = false\n");
   const ports = lars.dns[0]!.ports;
@@ -271,7 +275,7 @@ test("with LARS_ALLOW_INSECURE it starts, warns of each listener and counts them
     return { child, text: () => output };
   };
   const allowed = start({ LARS_ALLOW_INSECURE: "true", LARS_DNS__TCP__HOST: "0.0.0.0" });
-  const safe = start(listening("DNS"));
+  const safe = start(listening("DNS", lasting));
   try {
     const urlOf = async ({ text }: { text: () => string }): Promise<string> =>
       await eventually(() => /"http":"([^"]+)"/.exec(text())![1]!.replace("0.0.0.0", "127.0.0.1"), {

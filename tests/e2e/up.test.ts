@@ -1,5 +1,5 @@
 // `bun run up` as a newcomer runs it: one command, lines to try that work as printed, Ctrl-C.
-import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { eventually } from "../support/eventually.ts";
 import { freePorts, PROJECT_ROOT, parseMetrics, temporaryFolder } from "../support/lars-processes.ts";
@@ -14,8 +14,8 @@ interface Up {
 
 const running: Up[] = [];
 
-afterEach(async () => {
-  for (const { child } of running.splice(0)) {
+afterAll(async () => {
+  for (const { child } of running) {
     child.kill("SIGTERM");
     await child.exited;
   }
@@ -61,7 +61,7 @@ async function shell(line: string): Promise<string> {
   return text;
 }
 
-test("one command starts everything; its curl lines work as printed; the token is shown once; Ctrl-C ends all", async () => {
+test.concurrent("one command starts everything; its curl lines work as printed; the token is shown once; Ctrl-C ends all", async () => {
   const env: Record<string, string> = { ...(await ports()), LARS_DATA_DIR: temporaryFolder("up") };
   const first = await up(env);
   const token = /^ {2}(lars_\S+)$/m.exec(first.output())?.[1];
@@ -102,7 +102,7 @@ test("one command starts everything; its curl lines work as printed; the token i
   expect(status).toMatchObject([{ modid: 1, cmdid: 1, port: 9001, succ: 1, err: 0 }]);
 });
 
-test("a child that dies is started again and counted; all end when `up` itself is killed", async () => {
+test.concurrent("a child that dies is started again and counted; all end when `up` itself is killed", async () => {
   const env: Record<string, string> = {
     ...(await ports()),
     LARS_DATA_DIR: temporaryFolder("up"),
@@ -132,7 +132,7 @@ test("a child that dies is started again and counted; all end when `up` itself i
   });
 });
 
-test("a wrong key or value stops it before anything starts, with one line", async () => {
+test.concurrent("a wrong key or value stops it before anything starts, with one line", async () => {
   const child = Bun.spawn([process.execPath, join(PROJECT_ROOT, "src/up/main.ts")], {
     env: { PATH: process.env.PATH ?? "", LARS_AGENT__UDP__PORT: "eighty", LARS_DATA_DIR: temporaryFolder("up") },
     stdio: ["ignore", "pipe", "pipe"],

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { makeFuzzRandom } from "../support/fuzz-random.ts";
+import { makeFuzzRandom, propertyRuns } from "../support/fuzz-random.ts";
 import { FLUSH_MS, IntakeRig, total, windowOf } from "./intake-rig.ts";
 
 describe("rows that wait", () => {
@@ -248,7 +248,7 @@ describe("stopping", () => {
 
 test("random histories with outages and slow writes end with the newest totals of every host, and say durable only when it is so", async () => {
   const SEED = 20_260_301;
-  for (let history = 0; history < 40; history++) {
+  for (let history = 0; history < propertyRuns(40); history++) {
     const at = `seed ${SEED + history}`;
     const random = makeFuzzRandom(SEED + history);
     const rig = new IntakeRig({ maxRows: 6, batchRows: random.int(1, 4) });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { SAVE_INTERVAL_MS } from "../../src/report/spooling.ts";
-import { makeFuzzRandom } from "../support/fuzz-random.ts";
+import { makeFuzzRandom, propertyRuns } from "../support/fuzz-random.ts";
 import { MemoryReportSpool } from "../support/memory-report-spool.ts";
 import { FLUSH_MS, IntakeRig, total, windowOf } from "./intake-rig.ts";
 
@@ -251,7 +251,7 @@ test("stopping while the database hangs leaves what waits in the spool after 1 s
 
 test("random histories with outages, full disks, kills and several lanes lose nothing that was promised, and double nothing", async () => {
   const SEED = 20_261_121;
-  for (let history = 0; history < 60; history++) {
+  for (let history = 0; history < propertyRuns(60); history++) {
     const at = `seed ${SEED + history}`;
     const random = makeFuzzRandom(SEED + history);
     let rig = new Rig(undefined, { maxRows: 30, writers: random.int(1, 3), batchRows: random.int(1, 4) });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { type OfferedRow, type TakenRow, WaitingRows } from "../../src/report/waiting-rows.ts";
-import { makeFuzzRandom } from "../support/fuzz-random.ts";
+import { makeFuzzRandom, propertyRuns } from "../support/fuzz-random.ts";
 import { total, windowOf } from "./intake-rig.ts";
 
 function brief({ ip, instance, caller, succ, seq }: TakenRow): string {
@@ -75,7 +75,7 @@ interface ModelRow {
 
 test("random histories agree with a list that is searched from the beginning, in content, order, places and changes", () => {
   const SEED = 20_261_120;
-  for (let history = 0; history < 30; history++) {
+  for (let history = 0; history < propertyRuns(30); history++) {
     const random = makeFuzzRandom(SEED + history);
     const rows = new WaitingRows(random.int(0, 0xffff_ffff));
     let model: ModelRow[] = [];

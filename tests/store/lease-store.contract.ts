@@ -8,6 +8,7 @@ import { nextRevision, planChange, type RouteChange } from "../../src/core/route
 import type { Database } from "../../src/store/database.ts";
 import type { LeaseStore, WantedLeases } from "../../src/store/lease-store.ts";
 import type { RouteStore } from "../../src/store/route-store.ts";
+import { propertyRuns } from "../support/fuzz-random.ts";
 import {
   adopt,
   commit,
@@ -285,7 +286,7 @@ export function leaseStoreContract(name: string, make: MakeDatabase, timeout = 2
             expect(gathered).toEqual(expected);
             expect(gathered.differs).toBe(0);
           }),
-          { seed: 20261120, numRuns: 15 },
+          { seed: 20261120, numRuns: propertyRuns(15) },
         );
       },
       timeout,

@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Database } from "../../src/store/database.ts";
 import type { RunningTotal, StatusRow, WindowCount } from "../../src/store/report-store.ts";
+import { propertyRuns } from "../support/fuzz-random.ts";
 import type { MakeDatabase, TestDatabase } from "./store-fixture.ts";
 
 const A = "00000000000000aa";
@@ -275,7 +276,7 @@ export function reportStoreContract(name: string, make: MakeDatabase, timeout = 
               .filter((sum) => sum > 0);
             expect((await reports.status({ limit: 10 })).map(({ succ }) => succ)).toEqual(expected);
           }),
-          { seed: 4242, numRuns: 40 },
+          { seed: 4242, numRuns: propertyRuns(40) },
         );
       },
       timeout * 2,

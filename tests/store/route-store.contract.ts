@@ -6,6 +6,7 @@ import { NO_CHOICE } from "../../src/core/policies.ts";
 import type { RouteContent } from "../../src/core/route-change.ts";
 import type { Database } from "../../src/store/database.ts";
 import type { Foreign } from "../../src/store/route-store.ts";
+import { propertyRuns } from "../support/fuzz-random.ts";
 import {
   adopt,
   adoptByLook,
@@ -737,7 +738,7 @@ export function routeStoreContract(name: string, make: MakeDatabase, timeout = 2
             }
             expect(new Replica().apply(await routes.readSince(0)).revision).toBe(replica.revision);
           }),
-          { seed: 20241120, numRuns: 60 },
+          { seed: 20241120, numRuns: propertyRuns(60) },
         );
       },
       timeout * 3,

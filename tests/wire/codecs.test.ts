@@ -18,6 +18,7 @@ import * as host from "../../src/wire/host-codec.ts";
 import * as report from "../../src/wire/report-codec.ts";
 import * as route from "../../src/wire/route-codec.ts";
 import * as status from "../../src/wire/status-codec.ts";
+import { propertyRuns } from "../support/fuzz-random.ts";
 import { type Decoded, modelDecode, type Schema } from "./proto-model.ts";
 
 const out = new Uint8Array(70_000);
@@ -440,7 +441,7 @@ for (const codec of CASES) {
           const expected = toBinary(codec.es, create(codec.es, codec.toEs(value) as never));
           expect(codec.encode(value).toHex()).toBe(expected.toHex());
         }),
-        { seed: 11, numRuns: 500 },
+        { seed: 11, numRuns: propertyRuns(500) },
       );
     });
 
@@ -450,7 +451,7 @@ for (const codec of CASES) {
           const body = toBinary(codec.es, create(codec.es, codec.toEs(value) as never));
           expect(decodeInside(codec, body)).toEqual(value);
         }),
-        { seed: 12, numRuns: 500 },
+        { seed: 12, numRuns: propertyRuns(500) },
       );
     });
 
@@ -467,13 +468,13 @@ for (const codec of CASES) {
 
     test("nearly right bytes are accepted, refused and read as the model and protobuf-es do", () => {
       agreed = 0;
-      fc.assert(fc.property(nearlyBody(codec), check), { seed: 13, numRuns: 3000 });
+      fc.assert(fc.property(nearlyBody(codec), check), { seed: 13, numRuns: propertyRuns(3000) });
       // Not all of them may have been noise.
-      expect(agreed).toBeGreaterThan(300);
+      expect(agreed).toBeGreaterThan(propertyRuns(300));
     });
 
     test("noise is accepted, refused and read as the model and protobuf-es do", () => {
-      fc.assert(fc.property(fc.uint8Array({ maxLength: 40 }), check), { seed: 14, numRuns: 3000 });
+      fc.assert(fc.property(fc.uint8Array({ maxLength: 40 }), check), { seed: 14, numRuns: propertyRuns(3000) });
     });
 
     test("an empty body is a message of zeros", () => {
@@ -487,7 +488,7 @@ for (const codec of CASES) {
           const body = codec.encode(value).slice();
           for (let length = 0; length <= body.length; length++) check(body.subarray(0, length));
         }),
-        { seed: 15, numRuns: 60 },
+        { seed: 15, numRuns: propertyRuns(60) },
       );
     });
 
@@ -658,7 +659,7 @@ describe("a route whose hosts do not fit", () => {
         expect(readHosts(frame)).toEqual(Array.from({ length: encodedHosts }, (_, i) => some.hosts[(first + i) % 50]!));
         expect(encodedHosts).toBeGreaterThan(0);
       }),
-      { seed: 16, numRuns: 300 },
+      { seed: 16, numRuns: propertyRuns(300) },
     );
   });
 

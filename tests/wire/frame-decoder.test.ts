@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { frameOf, MAX_BODY_BYTES, writeHeader } from "../../src/wire/frame.ts";
 import { FrameDecoder } from "../../src/wire/frame-decoder.ts";
+import { propertyRuns } from "../support/fuzz-random.ts";
 
 interface Outcome {
   readonly frames: readonly string[];
@@ -78,7 +79,7 @@ describe("a stream of frames and garbage", () => {
           expect({ frames, failed }).toEqual(expected);
         }
       }),
-      { seed: 20_250_601, numRuns: 400 },
+      { seed: 20_250_601, numRuns: propertyRuns(400) },
     );
   });
 
@@ -92,7 +93,7 @@ describe("a stream of frames and garbage", () => {
         const { frames, failed } = decode(cut(stream, cuts));
         expect({ frames, failed }).toEqual(model(stream));
       }),
-      { seed: 20_250_602, numRuns: 300 },
+      { seed: 20_250_602, numRuns: propertyRuns(300) },
     );
   });
 
@@ -102,7 +103,7 @@ describe("a stream of frames and garbage", () => {
         const { frames, failed } = decode(cut(stream, [size]));
         expect({ frames, failed }).toEqual(model(stream));
       }),
-      { seed: 20_250_603, numRuns: 500 },
+      { seed: 20_250_603, numRuns: propertyRuns(500) },
     );
   });
 });
