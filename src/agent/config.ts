@@ -192,10 +192,12 @@ export const agentConfig = defineConfig("agent", {
     keys: {
       resolve_timeout_ms: key(z.int().min(1).max(60_000), {
         doc: "How long a caller that asks for a module the agent does not know yet is kept waiting for the dns service's answer.",
-        default: 100,
+        default: 400,
         unit: "ms",
         reload: true,
-        cost: "callers wait longer while no dns service answers",
+        cost:
+          "the first callers of a module wait longer while no dns service answers; lowering it below what the answer takes on a " +
+          "busy machine makes their calls fail",
       }),
       negative_ttl_ms: key(z.int().min(0).max(600_000), {
         doc: "How long a module that does not exist is remembered as such.",

@@ -154,6 +154,8 @@ export class ShardModules {
   readonly #queue = new WaitQueue<Waiting>();
   #newTokens: number;
   #newTokensAtMs = 0;
+  /** See `tick`; of modules that nobody ticks, nothing else is known. */
+  #heardMs = Number.POSITIVE_INFINITY;
   readonly #counters: Float64Array;
 
   constructor(
@@ -346,7 +348,8 @@ export class ShardModules {
   /** After RESOLVING: true when `waiter` was taken and will be settled; false: answer at once. */
   wait(modid: number, cmdid: number, waiter: Waiter, nowMs: number): boolean {
     const module = this.#modules.get(modid, cmdid);
-    if (module === undefined || module.state !== "resolving" || nowMs >= module.waitUntilMs) return false;
+    if (module === undefined || module.state !== "resolving") return false;
+    if (Math.min(nowMs, this.#heardMs) >= module.waitUntilMs) return false;
     if (this.#counters[WAITING]! >= this.limits.maxWaiting) {
       this.#counters[WAITING_FULL]! += 1;
       return false;
@@ -361,10 +364,15 @@ export class ShardModules {
     return true;
   }
 
-  /** Settles the requests whose time is up and drops modules out of use. To be called every few milliseconds. */
-  tick(nowMs: number): void {
+  /**
+   * Settles the requests whose time was up at `heardMs`. To be called every few milliseconds.
+   * `heardMs`: what was posted to the thread until then has been heard, routes too. A thread that did not get a processor
+   * for longer than a request may wait finds the time up and the route at its door.
+   */
+  tick(nowMs: number, heardMs = nowMs): void {
+    this.#heardMs = heardMs;
     for (;;) {
-      const waiting = this.#queue.takeDue(nowMs);
+      const waiting = this.#queue.takeDue(heardMs);
       if (waiting === undefined) return;
       if (waiting.waiter !== undefined) this.#counters[WAIT_TIMEOUTS]! += 1;
       this.#settle(waiting, nowMs);

@@ -147,6 +147,7 @@ class ShardWorker {
   /** Serves the socket by system call, in turns with the event loop. */
   #serve(open: OpenUdp, onError: (error: unknown) => void): void {
     let nowMs = performance.now();
+    let turnEndedAtMs = nowMs;
     const socket = new UdpBatch(
       open,
       (datagram, port, address) => this.#shard.handle(datagram, this.#direct, port, address, nowMs),
@@ -166,8 +167,10 @@ class ShardWorker {
         const received = socket.receive(this.#counters.values[WAITING]! > 0 ? TICK_MS : IDLE_WAIT_MS, woken);
         if (received === 0) break;
       } while (nowMs < endMs);
-      this.#tick(performance.now());
+      // What was posted before the last turn ended was heard between the two.
+      this.#tick(performance.now(), turnEndedAtMs);
       socket.flush();
+      turnEndedAtMs = performance.now();
       setImmediate(turn);
     };
     this.#close = () => socket.flush();
@@ -180,11 +183,11 @@ class ShardWorker {
     turn();
   }
 
-  #tick(nowMs: number): void {
+  #tick(nowMs: number, heardMs = nowMs): void {
     this.#sinceClockCheck = 0;
     if (nowMs - this.#tickedAtMs < TICK_MS) return;
     this.#tickedAtMs = nowMs;
-    this.#modules.tick(nowMs);
+    this.#modules.tick(nowMs, heardMs);
     this.#lending.tick(nowMs);
     if (nowMs - this.#forgotAtMs > FORGET_EVERY_MS) {
       this.#forgotAtMs = nowMs;

@@ -19,6 +19,23 @@ describe("the first request for a module", () => {
     expect([rig.read("wait_timeouts"), rig.read("resolving"), rig.read("waiting")]).toEqual([1, 1, 0]);
   });
 
+  test("is not given up, and nobody is turned away, before a thread that was held up has heard what came meanwhile", () => {
+    const rig = new ShardRig().ask(7, 1, 1);
+    rig.nowMs += 300;
+    rig.modules.tick(rig.nowMs, rig.nowMs - 201);
+    expect(rig.ask(8, 1, 1).replies()).toEqual([]);
+    rig.route(1, 1, 10, 9);
+    expect(rig.replies()).toEqual(["seq 7: host 9:80", "seq 8: host 9:80"]);
+    expect(rig.read("wait_timeouts")).toBe(0);
+
+    // Had nothing come: the next tick knows.
+    rig.ask(9, 2, 2).nowMs += 300;
+    rig.modules.tick(rig.nowMs, rig.nowMs - 201);
+    expect(rig.replies()).toEqual([]);
+    rig.modules.tick(rig.nowMs + 5, rig.nowMs);
+    expect(rig.replies()).toEqual(["seq 9: retcode 3"]);
+  });
+
   test("is answered with retcode 3 at once when the dns service says that there is no such module", () => {
     const rig = new ShardRig().ask(7, 1, 1).wait(5).route(1, 1, 10);
     expect(rig.replies()).toEqual(["seq 7: retcode 3"]);
