@@ -1,17 +1,20 @@
 // Hours of mixed load: does memory stay flat, and does what callers wait? A window of ten seconds at a time gives a sample.
 //
 //   bun bench/soak/main.ts --minutes 60 --out part-1.json       may be run in parts, each a file
+//   bun bench/soak/main.ts --minutes 60 --heap FOLDER           as well, what every thread's heap holds (heap-probe.ts)
 //   bun bench/soak/main.ts --draw part-1.json,part-2.json       their picture (bench/plots/soak.svg) and their figures
 //
 // The load: 20,000 pairs a second over UDP (open loop), 500 picks a second over HTTP, 500 registered hosts that heartbeat
 // every 2.5 s, 20 further ones a second that register and never come back (so 20 expire), a route change a second, and
 // the statistics of all that. dns, report and agent run on MariaDB. After each window the floor is asked at the same rate.
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { ADMIN_TOKEN, freePorts } from "../../tests/support/lars-processes.ts";
 import { importModules } from "../bench.ts";
 import { NativeProcess, type NativeResult, runNative } from "../native.ts";
 import { cpuSeconds, residentBytes, startSystem } from "../system.ts";
+import { LOOK_MS as HEAP_LOOK_MS, type HeapLine } from "./heap-probe.ts";
 import { drawSoak } from "./plot.ts";
 import { ends, type Field, type Part, type Sample, slopePerHour } from "./samples.ts";
 
@@ -22,12 +25,15 @@ const PICKS_PER_SECOND = 500;
 const REGISTRATIONS_PER_SECOND = 20;
 const WINDOW_MS = 10_000;
 const FLOOR_MS = 2_000;
+/** With --heap: often enough for a line to be drawn, seldom enough for memory to do what it does. */
+const COLLECT_EVERY_MS = 600_000;
 const PICTURE = join(import.meta.dir, "../plots/soak.svg");
 
 const { values } = parseArgs({
   options: {
     minutes: { type: "string", default: "60" },
     out: { type: "string", default: "soak.json" },
+    heap: { type: "string" },
     draw: { type: "string" },
   },
 });
@@ -38,7 +44,7 @@ if (values.draw === undefined) {
     process.stderr.write(`--minutes: expected a number above 0, got "${values.minutes}"\n`);
     process.exit(2);
   }
-  await soak(minutes, values.out);
+  await soak(minutes, values.out, values.heap);
 } else {
   const parts = await Promise.all(values.draw.split(",").map(async (file) => (await Bun.file(file).json()) as Part));
   await Bun.write(PICTURE, drawSoak("Mixed load over time", subtitle(parts), parts));
@@ -51,10 +57,15 @@ function failures(result: NativeResult): number {
   return of("lost", "wrong", "overload", "noModule", "systemError", "errors", "failed", "refused");
 }
 
-async function soak(minutes: number, out: string): Promise<void> {
+async function soak(minutes: number, out: string, heapFolder: string | undefined): Promise<void> {
   const cleanUps: (() => unknown)[] = [];
   const say = (line: string) => void process.stderr.write(`${line}\n`);
   try {
+    if (heapFolder !== undefined) {
+      mkdirSync(heapFolder, { recursive: true });
+      process.env.SOAK_HEAP_FOLDER = heapFolder;
+      process.env.BUN_OPTIONS = `--preload=${join(import.meta.dir, "heap-probe.ts")}`;
+    }
     const lars = await startSystem({ say, rounds: 1, milliseconds: WINDOW_MS, cleanUp: (work) => cleanUps.push(work) });
     const [dns, report, agent] = [lars.dns[0]!, lars.report[0]!, lars.agent[0]!];
     const database = await databaseProcess(lars.databaseUrl);
@@ -79,7 +90,11 @@ async function soak(minutes: number, out: string): Promise<void> {
     const elapsedMs = () => performance.now() - startedMs;
     const megabytes = (pid: number) => Math.round(residentBytes(pid) / 1_048_576);
     const used = () => [agent, dns, report].map(({ pid }) => cpuSeconds(pid));
+    let collections = 0;
     for (let round = 0, weight = 1; elapsedMs() < minutes * 60_000; round++) {
+      if (heapFolder !== undefined && elapsedMs() >= collections * COLLECT_EVERY_MS) {
+        await Bun.write(join(heapFolder, "collect"), String(++collections));
+      }
       const before = used();
       const beganMs = performance.now();
       const loads = Promise.all([
@@ -153,9 +168,26 @@ async function soak(minutes: number, out: string): Promise<void> {
           `p99 ${sample.p99us} us (floor ${sample.floorP99us}), HTTP ${sample.httpP99us} us; ${sample.failed} failed`,
       );
     }
+    if (heapFolder !== undefined) {
+      await Bun.write(join(heapFolder, "collect"), "last");
+      await Bun.sleep(2 * HEAP_LOOK_MS);
+      say(heapTable(heapFolder));
+    }
   } finally {
     for (const work of cleanUps.reverse()) await work();
   }
+}
+
+/** What was left after each collection that was asked for, a thread a line. */
+function heapTable(folder: string): string {
+  const files = readdirSync(folder).filter((name) => name.endsWith(".jsonl"));
+  const lines = files.sort().map((name) => {
+    const all = readFileSync(join(folder, name), "utf8").trimEnd().split("\n");
+    const collected = all.map((line) => JSON.parse(line) as HeapLine).filter((line) => line.collected);
+    const left = collected.map((line) => `${(line.heapBytes / 1e6).toFixed(1)} at ${line.atSeconds} s`);
+    return `| ${name.replace(".jsonl", "")} | ${left.join(", ")} |`;
+  });
+  return ["| thread | MB of heap after a full collection |", "| --- | --- |", ...lines].join("\n");
 }
 
 /** The server's process, by the server's own word. */
