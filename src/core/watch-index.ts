@@ -2,6 +2,8 @@
 // must leave nothing behind, so the index runs both ways. W is whatever the owner pushes to: a TCP connection, a stream.
 import { type ModuleKey, ModuleMap } from "./module-key.ts";
 
+const NOBODY: ReadonlySet<never> = new Set<never>();
+
 export class WatchIndex<W> {
   readonly #watchers = new ModuleMap<Set<W>>();
   readonly #modules = new Map<W, ModuleMap<true>>();
@@ -53,13 +55,9 @@ export class WatchIndex<W> {
     for (const [{ modid, cmdid }] of modules.entries()) this.#forget(watcher, modid, cmdid);
   }
 
-  isWatched(modid: number, cmdid: number): boolean {
-    return this.#watchers.has(modid, cmdid);
-  }
-
   /** As with a Set, watchers may come and go while they are iterated. */
-  watchersOf(modid: number, cmdid: number): Iterable<W> {
-    return this.#watchers.get(modid, cmdid) ?? [];
+  watchersOf(modid: number, cmdid: number): ReadonlySet<W> {
+    return this.#watchers.get(modid, cmdid) ?? NOBODY;
   }
 
   *modulesOf(watcher: W): IterableIterator<ModuleKey> {

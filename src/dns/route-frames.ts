@@ -46,12 +46,14 @@ export class RouteFrames {
     this.#damping = damping;
   }
 
-  /** What the next agent is to be told of a route. `whole`: all of it, so who has it need not be told again. */
-  of(route: RouteRecord): { readonly frame: Uint8Array; readonly whole: boolean } {
-    const frame = this.#whole.get(route);
-    if (frame !== undefined) return { frame, whole: true };
-    const made = this.#part(route) ?? this.#encode(route);
-    return { frame: made, whole: this.#whole.has(route) };
+  /** What the next agent is to be told of a route. */
+  of(route: RouteRecord): Uint8Array {
+    return this.#whole.get(route) ?? this.#part(route) ?? this.#encode(route);
+  }
+
+  /** What `of` gave for it was all of it, so who has it need not be told again. */
+  isWhole(route: RouteRecord): boolean {
+    return this.#whole.has(route);
   }
 
   #encode(route: RouteRecord): Uint8Array {

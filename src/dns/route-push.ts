@@ -43,10 +43,11 @@ export interface RoutePushOptions {
 
 /** How often it is looked whether a flapping host has stayed for long enough. */
 const RELEASE_MS = 500;
-/** Frames and bytes sent, and watchers marked, before the event loop gets its turn: a millisecond or two of each. */
+/** Frames and bytes sent before the event loop gets its turn: a millisecond or two. */
 const SLICE_FRAMES = 256;
 const SLICE_BYTES = 1_048_576;
-const SLICE_MARKS = 1024;
+/** Watchers marked: as many as are sent to, for what waits longer makes the heap grow (by 20 MB with 1,024). */
+const SLICE_MARKS = SLICE_FRAMES;
 
 interface Owed extends ModuleKey {
   /** The revision the agent says it has; 0: it did not say, or the route changed since. */
@@ -64,7 +65,8 @@ interface Agent {
 
 /** A change that is being marked for who watches the module. */
 interface Marking extends ModuleKey {
-  readonly watchers: Iterator<Agent>;
+  /** Goes on where it was left: a Set's iterator is not ended by a loop that is. */
+  readonly watchers: IterableIterator<Agent>;
   /** It changed again meanwhile; those marked first may have been sent what it was before. */
   again: boolean;
 }
@@ -213,9 +215,9 @@ export class RoutePush {
       marking.again = true;
       return;
     }
-    if (!this.#watches.isWatched(modid, cmdid)) return;
-    const watchers = this.#watches.watchersOf(modid, cmdid)[Symbol.iterator]();
-    this.#marking.set(modid, cmdid, { modid, cmdid, watchers, again: false });
+    const watchers = this.#watches.watchersOf(modid, cmdid);
+    if (watchers.size === 0) return;
+    this.#marking.set(modid, cmdid, { modid, cmdid, watchers: watchers.values(), again: false });
     this.#schedule();
   }
 
@@ -225,13 +227,11 @@ export class RoutePush {
     for (const marking of this.#marking.values()) {
       const { modid, cmdid, watchers, again } = marking;
       const owed = { modid, cmdid, held: 0 };
-      for (; left > 0; left--) {
-        const { value: agent, done } = watchers.next();
-        if (done === true) break;
+      for (const agent of watchers) {
         this.counts.pushes++;
         this.#owe(agent, owed);
+        if (--left === 0) return;
       }
-      if (left === 0) return;
       this.#marking.delete(modid, cmdid);
       if (again) this.#push(marking);
     }
@@ -312,10 +312,10 @@ export class RoutePush {
       // which agents know that this server says when something is meant.
       return encodeGetRouteResponse({ modid, cmdid, revision: Math.max(1, replica.revision), hosts: [] }).frame;
     }
-    const { frame, whole } = this.#frames.of(route);
+    const frame = this.#frames.of(route);
     this.counts.oversize = this.#frames.oversize;
     const { revision } = route;
-    if (held !== revision || !whole) return frame;
+    if (held !== revision || !this.#frames.isWhole(route)) return frame;
     this.counts.unchanged++;
     return encodeGetRouteResponse({ modid, cmdid, revision, hosts: [], unchanged: true }).frame;
   }

@@ -317,14 +317,14 @@ describe("bounds", () => {
     return agents;
   }
 
-  test("the watchers of a change are marked 1,024 a turn, not all 3,000 before anything else is served", () => {
+  test("the watchers of a change are marked 256 a turn, not all 3,000 before anything else is served", () => {
     const rig = new Rig().change(1, 1, 8);
     const agents = watching(rig, 3000);
     rig.change(1, 2, 9);
     expect(rig.push.counts.pushes).toBe(0);
     for (let before = 0; !rig.idle; before = rig.push.counts.pushes) {
       rig.turn();
-      expect(rig.push.counts.pushes - before).toBeLessThanOrEqual(1024);
+      expect(rig.push.counts.pushes - before).toBeLessThanOrEqual(256);
     }
     for (const agent of agents) expect(agent.got()).toEqual(["1.1@2: 9"]);
   });
