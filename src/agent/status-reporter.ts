@@ -6,6 +6,7 @@
 // Nothing answers a frame, so a service that hangs looks like one that listens. Pings tell them apart: once any server has
 // answered one, a server that does not is left. C++ servers never answer, and are not judged while only such are known.
 import type { HostTotals, StatisticsReader } from "../core/call-statistics.ts";
+import { endpointKey } from "../core/endpoint.ts";
 import { type ModuleKey, ModuleMap } from "../core/module-key.ts";
 import type { TcpClient } from "../net/tcp-client.ts";
 import { HEADER_BYTES, MSG_PING, MSG_PONG, MSG_REPORT_STATUS_REQUEST, sealFrame, writeHeader } from "../wire/frame.ts";
@@ -164,6 +165,6 @@ export class StatusReporter {
 
 /** Both lists' hosts, the later totals where both have one. */
 function newest(earlier: readonly HostTotals[], later: readonly HostTotals[]): readonly HostTotals[] {
-  const isSame = (a: HostTotals, b: HostTotals): boolean => a.ip === b.ip && a.port === b.port;
-  return [...earlier.filter((host) => !later.some((other) => isSame(host, other))), ...later];
+  const told = new Set(later.map(({ ip, port }) => endpointKey(ip, port)));
+  return [...earlier.filter(({ ip, port }) => !told.has(endpointKey(ip, port))), ...later];
 }
