@@ -2,11 +2,12 @@
 // serve with the routes of its snapshot and needs neither dns nor report service for that.
 import { join } from "node:path";
 import { formatModuleKey } from "../core/module-key.ts";
+import { listenHttpFront } from "../net/http-front.ts";
 import { connectTcp, type ServerAddress, type TcpClient } from "../net/tcp-client.ts";
 import { systemClock } from "../platform/clock.ts";
 import { watchConfig } from "../platform/config-watch.ts";
 import { exposeEvents } from "../platform/event-counts.ts";
-import { serveHttp } from "../platform/http-serve.ts";
+import { exposeFront, serveHttp } from "../platform/http-serve.ts";
 import { exposeListenerSafety, guardListeners } from "../platform/listener-guard.ts";
 import { whenNew } from "../platform/log.ts";
 import { startProcess } from "../platform/process-start.ts";
@@ -234,9 +235,16 @@ const app = makeApp({
   },
 });
 const http = await startOrExit("agent", () =>
-  serveHttp({ hostname: config.http.host, port: config.http.port, app, tls: listenerTls(tls.material) }),
+  serveHttp({
+    hostname: config.http.host,
+    port: config.http.port,
+    app,
+    tls: listenerTls(tls.material),
+    front: listenHttpFront,
+  }),
 );
 shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
+exposeFront(metrics, http);
 
 const resolver = new Resolver((modid, cmdid, limit) => pool.resolve(modid, cmdid, limit));
 const answerRate = new ResponseRate(() => config.resolver.answers_per_second);

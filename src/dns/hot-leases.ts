@@ -54,20 +54,13 @@ export function hotLeases(
   leases: LeaseService,
   refused: (result: RegisterResult & { ok: false }) => HotResult,
 ): readonly HotCall[] {
-  const admitted = ({ request, bindings }: HotRequest): Principal | undefined =>
-    access.admit(
-      { authorization: request.headers.get("authorization") ?? undefined, address: bindings?.address },
-      "register",
-    );
+  const admitted = (call: HotRequest): Principal | undefined =>
+    access.admit({ authorization: call.header("authorization"), address: call.address }, "register");
 
   const register = async (call: HotRequest, principal: Principal): Promise<HotResult> => {
-    const { request, params, requestId } = call;
-    const text = await request.text();
-    const terms = plainTerms(params[0]!, parsed(text));
-    if (terms === undefined || !principal.mayRegister(terms.modid, terms.cmdid)) {
-      const { url, method, headers } = request;
-      return new Request(url, { method, headers, body: text });
-    }
+    const { params, requestId } = call;
+    const terms = plainTerms(params[0]!, parsed(await call.text()));
+    if (terms === undefined || !principal.mayRegister(terms.modid, terms.cmdid)) return undefined;
     const result = await leases.register(terms, principal.mayRegister, { who: principal.name, requestId });
     return result.ok ? { body: `{"revision":${result.revision},"changed":${result.changed}}` } : refused(result);
   };
@@ -78,7 +71,7 @@ export function hotLeases(
       path: "/v1/registrations/:id/heartbeat",
       answer(call) {
         const id = call.params[0]!;
-        if (!leases.renewals.isKnown(id) || call.request.body !== null) return undefined;
+        if (!leases.renewals.isKnown(id) || call.hasBody) return undefined;
         const principal = admitted(call);
         if (principal === undefined) return undefined;
         const ttlMs = leases.renewals.renewed(id, principal.mayRegister);
@@ -89,9 +82,8 @@ export function hotLeases(
       method: "PUT",
       path: "/v1/registrations/:id",
       answer(call) {
-        const { headers } = call.request;
-        const length = Number(headers.get("content-length") ?? Number.NaN);
-        if (!(length > 0 && length <= MAX_BODY) || headers.get("content-type") !== "application/json") return undefined;
+        const length = call.bodyBytes ?? Number.NaN;
+        if (!(length > 0 && length <= MAX_BODY) || call.header("content-type") !== "application/json") return undefined;
         const principal = admitted(call);
         return principal === undefined ? undefined : register(call, principal);
       },

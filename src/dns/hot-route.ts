@@ -2,7 +2,7 @@
 // state of the route and then only sent. Where reads need a token, one that is known at once costs a hash and no more.
 import { parseModuleId } from "../core/module-key.ts";
 import { exists, type RouteRecord } from "../core/route-change.ts";
-import type { HotCall } from "../platform/http-hot.ts";
+import type { HotCall, HotRequest } from "../platform/http-hot.ts";
 import type { DnsAppDeps } from "./api-context.ts";
 
 interface Encoded {
@@ -16,20 +16,21 @@ interface Encoded {
 export function hotRoute(deps: DnsAppDeps, json: (route: RouteRecord) => unknown): HotCall {
   const encoded = new WeakMap<RouteRecord, Encoded>();
   const { routes, access } = deps;
-  const isAdmitted = (request: Request, address: string | undefined): boolean =>
-    access.admit({ authorization: request.headers.get("authorization") ?? undefined, address }, "read") !== undefined;
+  const isAdmitted = (call: HotRequest): boolean =>
+    access.admit({ authorization: call.header("authorization"), address: call.address }, "read") !== undefined;
   return {
     method: "GET",
     path: "/v1/routes/:modid/:cmdid",
-    answer({ request, bindings, params }) {
+    answer(call) {
+      const { params } = call;
       // Conditions, waits, tokens that must be looked up and everything that is refused go the general way.
-      if (deps.maxAgeMs !== undefined || !routes.loaded || request.headers.has("if-none-match")) return undefined;
+      if (deps.maxAgeMs !== undefined || !routes.loaded || call.header("if-none-match") !== undefined) return undefined;
       const modid = parseModuleId(params[0]!);
       const cmdid = parseModuleId(params[1]!);
       if (modid === undefined || cmdid === undefined) return undefined;
       const route = routes.replica.route(modid, cmdid);
       if (!exists(route)) return undefined;
-      if (!deps.anonymousRead() && !isAdmitted(request, bindings?.address)) return undefined;
+      if (!deps.anonymousRead() && !isAdmitted(call)) return undefined;
       const shownRevision = routes.replica.shownRevision(route);
       let answer = encoded.get(route);
       if (answer?.shownRevision !== shownRevision) {

@@ -5,11 +5,12 @@
 import { Access } from "../auth/access.ts";
 import { needsNoToken } from "../auth/anonymous.ts";
 import { createFirstAdminToken } from "../auth/first-token.ts";
+import { listenHttpFront } from "../net/http-front.ts";
 import { listenTcp } from "../net/tcp-server.ts";
 import { systemClock, systemTimer } from "../platform/clock.ts";
 import { watchConfig } from "../platform/config-watch.ts";
 import { exposeEvents } from "../platform/event-counts.ts";
-import { serveHttp } from "../platform/http-serve.ts";
+import { exposeFront, serveHttp } from "../platform/http-serve.ts";
 import { exposeListenerSafety, guardListeners, mayReload } from "../platform/listener-guard.ts";
 import { rateLimited } from "../platform/log.ts";
 import { startProcess } from "../platform/process-start.ts";
@@ -161,9 +162,10 @@ const app = makeApp({
   clock,
 });
 const http = await startOrExit("dns", () =>
-  serveHttp({ hostname: config.http.host, port: config.http.port, app, tls: httpTls }),
+  serveHttp({ hostname: config.http.host, port: config.http.port, app, tls: httpTls, front: listenHttpFront }),
 );
 shutdown.onShutdown("http", () => http.stop(HTTP_GRACE_MS));
+exposeFront(metrics, http);
 
 exposeEvents(metrics, "route_events_total", "Polls, transactions, commits and adoptions", routes.counts);
 exposeEvents(

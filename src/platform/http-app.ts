@@ -12,7 +12,7 @@ import { matchedRoutes } from "hono/route";
 import type { Clock } from "./clock.ts";
 import { addDocs } from "./http-docs.ts";
 import type { HttpBindings, HttpEnv } from "./http-env.ts";
-import { type HotCall, HotCalls, requestIdOf } from "./http-hot.ts";
+import { type FailedCall, type HotCall, HotCalls, requestIdOf } from "./http-hot.ts";
 import { inputErrors, invalidInput, JSON_TYPE_HINT, malformedJson } from "./http-json.ts";
 import { ProblemError, problemOf } from "./http-problem.ts";
 import { RequestMetrics } from "./http-request-metrics.ts";
@@ -72,9 +72,10 @@ export function createHttpApp(options: HttpAppOptions): HttpApp {
     headers: Object.fromEntries(SECURITY_HEADERS),
     clock: options.clock,
     log: options.log,
-    problemFor: (error, request, requestId) =>
-      problemFor(options, error) ?? unexpected(options.log.with({ requestId }), error, request, requestId),
+    problemFor: (error, failed, requestId) =>
+      problemFor(options, error) ?? unexpected(options.log.with({ requestId }), error, failed, requestId),
   });
+  hotCalls.set(app, hot);
   app.fetch = (request, bindings, context) =>
     hot.answer(request, bindings as HttpBindings | undefined, (plain) => general(plain, bindings, context));
   app.use("*", frame(options, requests));
@@ -83,6 +84,13 @@ export function createHttpApp(options: HttpAppOptions): HttpApp {
   addHealth(app, options);
   addDocs(app, options);
   return app;
+}
+
+const hotCalls = new WeakMap<HttpApp, HotCalls>();
+
+/** The application's hot calls, for whoever reads requests by himself. */
+export function hotCallsOf(app: HttpApp): HotCalls {
+  return hotCalls.get(app)!;
 }
 
 /** What surrounds every request. */
@@ -150,7 +158,9 @@ function errorAnswer(options: HttpAppOptions): ErrorHandler<HttpEnv> {
   return (error, c) => {
     const known = problemFor(options, error) ?? libraryProblem(error, c);
     if (known !== undefined) return problemOf(known);
-    return problemOf(unexpected(c.get("log") ?? options.log, error, c.req.raw, c.get("requestId")));
+    const { method, url, signal } = c.req.raw;
+    const failed = { method, path: new URL(url).pathname, aborted: signal.aborted };
+    return problemOf(unexpected(c.get("log") ?? options.log, error, failed, c.get("requestId")));
   };
 }
 
@@ -159,9 +169,9 @@ function problemFor(options: HttpAppOptions, error: unknown): ProblemError | und
   return error instanceof ProblemError ? error : options.problemFor?.(error);
 }
 
-function unexpected(log: Log, error: unknown, { method, url, signal }: Request, requestId: string): ProblemError {
-  const where = { method, path: new URL(url).pathname, error };
-  if (signal.aborted) log.debug("the caller went away", where);
+function unexpected(log: Log, error: unknown, failed: FailedCall, requestId: string): ProblemError {
+  const where = { method: failed.method, path: failed.path, error };
+  if (failed.aborted) log.debug("the caller went away", where);
   else log.error("request failed", where);
   return new ProblemError(500, "something went wrong inside; the log has it under this request id", {
     extra: { requestId },

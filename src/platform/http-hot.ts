@@ -5,17 +5,25 @@
 // general way, which every hot call has too.
 import type { Clock } from "./clock.ts";
 import type { HttpBindings } from "./http-env.ts";
-import { ProblemError, problemOf } from "./http-problem.ts";
+import { PROBLEM_TYPE, ProblemError, problemBody, problemOf, reasonOf } from "./http-problem.ts";
 import type { RequestSeries } from "./http-request-metrics.ts";
 import type { Log } from "./log.ts";
 import { newRequestId } from "./request-id.ts";
 
+export type HotHeader = "authorization" | "content-type" | "if-none-match";
+
 export interface HotRequest {
-  readonly request: Request;
-  readonly bindings: HttpBindings | undefined;
   /** What stands for the pattern's parameters, in its order; none is empty or has an escape. */
   readonly params: readonly string[];
   readonly requestId: string;
+  /** The caller's; undefined where the runtime does not tell. */
+  readonly address: string | undefined;
+  header(name: HotHeader): string | undefined;
+  readonly hasBody: boolean;
+  /** Bytes of the body; undefined where that is not said before it comes. */
+  readonly bodyBytes: number | undefined;
+  /** The body, once. The request can be left to the general way after that too. */
+  text(): Promise<string>;
 }
 
 export interface HotAnswer {
@@ -25,8 +33,27 @@ export interface HotAnswer {
   readonly etag?: string;
 }
 
-/** undefined: answer it the general way; so does a request, which is the same whose body was read. */
-export type HotResult = HotAnswer | ProblemError | Request | undefined;
+/** undefined: answer it the general way. */
+export type HotResult = HotAnswer | ProblemError | undefined;
+
+/** A request whose bytes were read by somebody who answers with bytes (src/net/http-front.ts). */
+export interface PlainCall {
+  readonly method: string;
+  /** No query, no escape. */
+  readonly path: string;
+  /** "" for headers that were not given. */
+  readonly requestId: string;
+  readonly authorization: string;
+  readonly contentType: string;
+  readonly ifNoneMatch: string;
+  readonly body: string;
+}
+
+/** `head` ends with a whole line; what is missing is the length of the body and an empty line. */
+export interface PlainAnswer {
+  readonly head: string;
+  readonly body: string;
+}
 
 export interface HotCall {
   readonly method: "GET" | "PUT";
@@ -46,15 +73,26 @@ export interface HotOptions {
   readonly clock: Clock;
   readonly log: Log;
   /** The answer to a call that failed with `error`. */
-  readonly problemFor: (error: unknown, request: Request, requestId: string) => ProblemError;
+  readonly problemFor: (error: unknown, failed: FailedCall, requestId: string) => ProblemError;
+}
+
+/** Of a call that failed: what the log says of it. */
+export interface FailedCall {
+  readonly method: string;
+  readonly path: string;
+  /** The caller has gone away. */
+  readonly aborted: boolean;
 }
 
 const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
 
+function properId(given: string | null): string {
+  return given !== null && REQUEST_ID.test(given) ? given : newRequestId();
+}
+
 /** The caller's request id where it gave a proper one, or a new one. */
 export function requestIdOf(headers: Headers): string {
-  const given = headers.get("x-request-id");
-  return given !== null && REQUEST_ID.test(given) ? given : newRequestId();
+  return properId(headers.get("x-request-id"));
 }
 
 interface Known {
@@ -65,22 +103,28 @@ interface Known {
   /** What follows it: a literal, or undefined for a parameter. */
   readonly rest: readonly (string | undefined)[];
   /** Of answers with an entity tag, and of those without: all that is the same in each. */
-  readonly tagged: SharedInit;
-  readonly untagged: SharedInit;
+  readonly tagged: SharedHead;
+  readonly untagged: SharedHead;
 }
 
 /**
- * The same object for every answer, with the names and values that differ set just before a Response is made, which
- * copies it: the server's own copying takes a third of what reading ten names and values out of an object does.
+ * `headers`: the same object for every answer, with the names and values that differ set just before a Response is made,
+ * which copies it: the server's own copying takes a third of what reading ten names and values out of an object does.
  */
-interface SharedInit {
-  readonly headers: Headers;
+interface SharedHead {
+  readonly init: { readonly headers: Headers };
+  readonly text: string;
 }
 
-function sharedInit(call: HotCall, headers: Readonly<Record<string, string>>, cacheControl: string): SharedInit {
+function headerLine(name: string, value: string): string {
+  return `${name.replace(/(^|-)[a-z]/g, (letter) => letter.toUpperCase())}: ${value}\r\n`;
+}
+
+function sharedHead(call: HotCall, headers: Readonly<Record<string, string>>, cacheControl: string): SharedHead {
   const own: Record<string, string> = { "content-type": "application/json", ...headers };
   if (call.method === "GET") own["cache-control"] = cacheControl;
-  return { headers: new Headers(own) };
+  const lines = Object.entries(own).map(([name, value]) => headerLine(name, value));
+  return { init: { headers: new Headers(own) }, text: `HTTP/1.1 200 OK\r\n${lines.join("")}` };
 }
 
 function known(call: HotCall, series: RequestSeries, headers: Readonly<Record<string, string>>): Known {
@@ -91,8 +135,8 @@ function known(call: HotCall, series: RequestSeries, headers: Readonly<Record<st
     series,
     prefix: call.path.slice(0, first),
     rest: rest.map((segment) => (segment.startsWith(":") ? undefined : segment)),
-    tagged: sharedInit(call, headers, "no-cache"),
-    untagged: sharedInit(call, headers, "no-store"),
+    tagged: sharedHead(call, headers, "no-cache"),
+    untagged: sharedHead(call, headers, "no-store"),
   };
 }
 
@@ -113,9 +157,102 @@ function paramsOf(url: string, start: number, { prefix, rest }: Known): readonly
   return params;
 }
 
+/** What a call is told of a request as the server hands it over. */
+class FetchedCall implements HotRequest {
+  readonly #request: Request;
+  readonly #bindings: HttpBindings | undefined;
+  #read: string | undefined;
+
+  constructor(
+    request: Request,
+    bindings: HttpBindings | undefined,
+    readonly params: readonly string[],
+    readonly requestId: string,
+  ) {
+    this.#request = request;
+    this.#bindings = bindings;
+  }
+
+  get address(): string | undefined {
+    return this.#bindings?.address;
+  }
+
+  get hasBody(): boolean {
+    return this.#request.body !== null;
+  }
+
+  get bodyBytes(): number | undefined {
+    const length = this.#request.headers.get("content-length");
+    return length === null ? undefined : Number(length);
+  }
+
+  header(name: HotHeader): string | undefined {
+    return this.#request.headers.get(name) ?? undefined;
+  }
+
+  async text(): Promise<string> {
+    this.#read = await this.#request.text();
+    return this.#read;
+  }
+
+  /** For the general way: with its body, also when that was read. */
+  left(): Request {
+    if (this.#read === undefined) return this.#request;
+    const { url, method, headers } = this.#request;
+    return new Request(url, { method, headers, body: this.#read });
+  }
+}
+
+/** What a call is told of a request that was read as text. */
+class ReadCall implements HotRequest {
+  readonly #address: () => string | undefined;
+  readonly #authorization: string;
+  readonly #contentType: string;
+  readonly #ifNoneMatch: string;
+  readonly #body: string;
+
+  constructor(
+    { authorization, contentType, ifNoneMatch, body }: PlainCall,
+    address: () => string | undefined,
+    readonly params: readonly string[],
+    readonly requestId: string,
+  ) {
+    this.#address = address;
+    this.#authorization = authorization;
+    this.#contentType = contentType;
+    this.#ifNoneMatch = ifNoneMatch;
+    this.#body = body;
+  }
+
+  get address(): string | undefined {
+    return this.#address();
+  }
+
+  get hasBody(): boolean {
+    return this.#body !== "";
+  }
+
+  /** It is ASCII. */
+  get bodyBytes(): number {
+    return this.#body.length;
+  }
+
+  header(name: HotHeader): string | undefined {
+    const value =
+      name === "authorization" ? this.#authorization : name === "content-type" ? this.#contentType : this.#ifNoneMatch;
+    return value === "" ? undefined : value;
+  }
+
+  text(): Promise<string> {
+    return Promise.resolve(this.#body);
+  }
+}
+
 export class HotCalls {
   readonly #options: HotOptions;
   readonly #byMethod: Readonly<Record<string, readonly Known[]>>;
+  #second = -1;
+  #date = "";
 
   constructor(options: HotOptions) {
     this.#options = options;
@@ -124,6 +261,11 @@ export class HotCalls {
         .filter((call) => call.method === method)
         .map((call) => known(call, options.series(call), options.headers));
     this.#byMethod = { GET: of("GET"), PUT: of("PUT") };
+  }
+
+  /** Whether there are any. */
+  get size(): number {
+    return this.#options.calls.length;
   }
 
   /** Answers a request, by `general` what is not hot. */
@@ -140,31 +282,26 @@ export class HotCalls {
       const params = paramsOf(url, start, candidate);
       if (params === undefined) continue;
       const startedMs = clock.nowMs();
-      const call: HotRequest = { request, bindings, params, requestId: requestIdOf(request.headers) };
+      const call = new FetchedCall(request, bindings, params, requestIdOf(request.headers));
+      const finish = (result: HotResult): Response | Promise<Response> =>
+        result === undefined ? general(call.left()) : this.#response(candidate, call.requestId, result, startedMs);
       const result = candidate.call.answer(call);
-      if (result === undefined) break;
-      if (!(result instanceof Promise)) return this.#finish(candidate, call, result, startedMs, general);
-      return result.then(
-        (later) => this.#finish(candidate, call, later, startedMs, general),
-        (error: unknown) => {
-          const problem = this.#options.problemFor(error, request, call.requestId);
-          return this.#finish(candidate, call, problem, startedMs, general);
-        },
-      );
+      if (!(result instanceof Promise)) return finish(result);
+      return result.then(finish, (error: unknown) => {
+        const failed = { method: request.method, path: url.slice(start), aborted: request.signal.aborted };
+        return finish(this.#options.problemFor(error, failed, call.requestId));
+      });
     }
     return general(request);
   }
 
-  #finish(
+  #response(
     { series, tagged, untagged }: Known,
-    { request, requestId }: HotRequest,
-    result: HotResult,
+    requestId: string,
+    result: HotAnswer | ProblemError,
     startedMs: number,
-    general: General,
-  ): Response | Promise<Response> {
+  ): Response {
     const { clock, headers } = this.#options;
-    if (result === undefined) return general(request);
-    if (result instanceof Request) return general(result);
     if (result instanceof ProblemError) {
       const response = problemOf(result);
       response.headers.set("x-request-id", requestId);
@@ -173,10 +310,68 @@ export class HotCalls {
       return response;
     }
     const { body, etag } = result;
-    const init = etag === undefined ? untagged : tagged;
+    const { init } = etag === undefined ? untagged : tagged;
     init.headers.set("x-request-id", requestId);
     if (etag !== undefined) init.headers.set("etag", etag);
     series.count(200, clock.nowMs() - startedMs);
     return new Response(body, init);
+  }
+
+  /** Answers a request that was read elsewhere, as text. undefined: it goes the general way. */
+  reply(
+    plain: PlainCall,
+    address: () => string | undefined,
+  ): PlainAnswer | Promise<PlainAnswer | undefined> | undefined {
+    const { method, path } = plain;
+    const calls = this.#byMethod[method];
+    if (calls === undefined || this.#options.log.enabled("debug")) return undefined;
+    for (const candidate of calls) {
+      if (!path.startsWith(candidate.prefix)) continue;
+      const params = paramsOf(path, 0, candidate);
+      if (params === undefined) continue;
+      const startedMs = this.#options.clock.nowMs();
+      const call = new ReadCall(plain, address, params, properId(plain.requestId === "" ? null : plain.requestId));
+      const result = candidate.call.answer(call);
+      if (!(result instanceof Promise)) return this.#text(candidate, call.requestId, result, startedMs);
+      return result.then(
+        (later) => this.#text(candidate, call.requestId, later, startedMs),
+        (error: unknown) => {
+          const problem = this.#options.problemFor(error, { method, path, aborted: false }, call.requestId);
+          return this.#text(candidate, call.requestId, problem, startedMs);
+        },
+      );
+    }
+    return undefined;
+  }
+
+  #text(
+    { series, tagged, untagged }: Known,
+    requestId: string,
+    result: HotResult,
+    startedMs: number,
+  ): PlainAnswer | undefined {
+    if (result === undefined) return undefined;
+    const { clock, headers } = this.#options;
+    const last = `x-request-id: ${requestId}\r\n${this.#dateLine()}`;
+    if (result instanceof ProblemError) {
+      const { status, options } = result;
+      const own = { "content-type": PROBLEM_TYPE, ...options.headers, ...headers };
+      const lines = Object.entries(own).map(([name, value]) => headerLine(name, value));
+      series.count(status, clock.nowMs() - startedMs);
+      return { head: `HTTP/1.1 ${status} ${reasonOf(status)}\r\n${lines.join("")}${last}`, body: problemBody(result) };
+    }
+    const { body, etag } = result;
+    series.count(200, clock.nowMs() - startedMs);
+    if (etag === undefined) return { head: untagged.text + last, body };
+    return { head: `${tagged.text}ETag: ${etag}\r\n${last}`, body };
+  }
+
+  #dateLine(): string {
+    const second = Math.floor(this.#options.clock.wallMs() / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#date = `Date: ${new Date(second * 1000).toUTCString()}\r\n`;
+    }
+    return this.#date;
   }
 }

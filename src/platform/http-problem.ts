@@ -65,17 +65,32 @@ export class ProblemError extends Error {
   }
 }
 
-function problemResponse(status: number, detail: string, options: ProblemOptions): Response {
-  const body = {
+export const PROBLEM_TYPE = "application/problem+json";
+
+/** What stands behind a status in the first line of an answer. */
+export function reasonOf(status: number): string {
+  return TITLES[status] ?? "Error";
+}
+
+function bodyOf(status: number, detail: string, options: ProblemOptions): string {
+  return JSON.stringify({
     type: "about:blank",
-    title: options.title ?? TITLES[status] ?? "Error",
+    title: options.title ?? reasonOf(status),
     status,
     detail,
     ...options.extra,
-  };
-  return new Response(JSON.stringify(body), {
+  });
+}
+
+/** The text of a problem's body. */
+export function problemBody(error: ProblemError): string {
+  return bodyOf(error.status, error.detail, error.options);
+}
+
+function problemResponse(status: number, detail: string, options: ProblemOptions): Response {
+  return new Response(bodyOf(status, detail, options), {
     status,
-    headers: { ...options.headers, "content-type": "application/problem+json" },
+    headers: { ...options.headers, "content-type": PROBLEM_TYPE },
   });
 }
 

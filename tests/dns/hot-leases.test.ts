@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { parseModulePattern } from "../../src/core/module-pattern.ts";
 import { principalOf } from "../../src/core/principal.ts";
 import { hotLeases, plainTerms } from "../../src/dns/hot-leases.ts";
+import type { HotRequest } from "../../src/platform/http-hot.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { ADMIN, AppRig } from "./app-rig.ts";
 
@@ -148,19 +149,19 @@ describe("both ways say and do the same", () => {
 test("what is plain takes the hot way: a registration that has its terms, a heartbeat of a lease that is known", async () => {
   const rig = await world();
   const [heartbeat, register] = hotLeases(rig.access, rig.leases, () => undefined);
-  const call = (path: string, body?: string, token = ADMIN) => ({
-    request: new Request(`http://x/${path}`, {
-      method: "PUT",
-      headers: {
-        authorization: `Bearer ${token}`,
-        ...(body === undefined ? {} : { "content-type": "application/json", "content-length": String(body.length) }),
-      },
-      ...(body === undefined ? {} : { body }),
-    }),
-    bindings: undefined,
-    params: [path],
-    requestId: "r",
-  });
+  const call = (path: string, body = "", token = ADMIN): HotRequest => {
+    const headers: Record<string, string> = { authorization: `Bearer ${token}` };
+    if (body !== "") headers["content-type"] = "application/json";
+    return {
+      params: [path],
+      requestId: "r",
+      address: undefined,
+      header: (name) => headers[name],
+      hasBody: body !== "",
+      bodyBytes: body === "" ? undefined : body.length,
+      text: () => Promise.resolve(body),
+    };
+  };
   expect(await register!.answer(call("new", JSON.stringify(SVC)))).toEqual({
     body: expect.stringContaining("revision"),
   });

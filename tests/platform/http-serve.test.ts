@@ -1,18 +1,24 @@
 // The web server around an application: what Bun's server does on its own must not show.
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { connect } from "node:net";
+import { listenHttpFront } from "../../src/net/http-front.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { createHttpApp, type HttpApp } from "../../src/platform/http-app.ts";
+import type { HotCall } from "../../src/platform/http-hot.ts";
+import { ProblemError } from "../../src/platform/http-problem.ts";
 import { type HttpServer, serveHttp } from "../../src/platform/http-serve.ts";
 import { silentLog } from "../../src/platform/log.ts";
 import { silentMetrics } from "../../src/platform/metrics-port.ts";
 
 let server: HttpServer | undefined;
+let direct: HttpServer | undefined;
 afterEach(async () => {
   await server?.stop(0);
+  await direct?.stop(0);
+  direct = undefined;
 });
 
-function echoApp(): HttpApp {
+function echoApp(hot: readonly HotCall[] = []): HttpApp {
   const app = createHttpApp({
     process: "test",
     version: "1",
@@ -22,6 +28,7 @@ function echoApp(): HttpApp {
     metrics: silentMetrics,
     clock: systemClock,
     ready: () => undefined,
+    hot,
   });
   app.post("/echo", async (c) => c.text(await c.req.text()));
   return app;
@@ -57,6 +64,58 @@ test("a body over the application's limit is refused as a problem that says the 
   expect(answer.status).toBe(413);
   expect(answer.headers.get("content-type")).toBe("application/problem+json");
   expect(((await answer.json()) as { detail: string }).detail).toContain("1048576 bytes");
+});
+
+describe("behind a front", () => {
+  const hot: HotCall = {
+    method: "GET",
+    path: "/v1/hot/:name",
+    answer: ({ params, address }) =>
+      params[0] === "left"
+        ? undefined
+        : params[0] === "gone"
+          ? new ProblemError(503, "gone", { headers: { "retry-after": "1" } })
+          : { body: JSON.stringify({ name: params[0], address }), etag: '"7"' },
+  };
+
+  function serveBoth(): readonly [HttpServer, HttpServer] {
+    const app = echoApp([hot]);
+    app.get("/v1/hot/:name", (c) => c.json({ left: c.req.param("name"), address: c.env.address }));
+    server = serveHttp({ hostname: "127.0.0.1", port: 0, app, front: listenHttpFront });
+    direct = serveHttp({ hostname: "127.0.0.1", port: 0, app });
+    return [server, direct];
+  }
+
+  test.each(["/v1/hot/a", "/v1/hot/gone", "/v1/hot/left", "/v1/hot/a?b", "/v1/nothing"])(
+    "%s is answered as by a server alone, header for header, wherever the answer comes from",
+    async (path) => {
+      const [fronted, alone] = serveBoth();
+      const [a, b] = await Promise.all(
+        [fronted, alone].map(async ({ url }) => {
+          const response = await fetch(`${url}${path}`, { headers: { "x-request-id": "mine" } });
+          const { date, ...headers } = Object.fromEntries(response.headers);
+          expect(Math.abs(Date.parse(date!) - Date.now())).toBeLessThan(10_000);
+          return { status: response.status, reason: response.statusText, headers, body: await response.text() };
+        }),
+      );
+      expect(a).toEqual(b!);
+    },
+  );
+
+  test("hot calls in plain form are the front's, all else on a connection is the server's", async () => {
+    const [{ url, front }, { front: none }] = serveBoth();
+    await fetch(`${url}/v1/hot/a`);
+    expect(front!.counters).toMatchObject({ answered: 1, handedOn: 0 });
+    await fetch(`${url}/echo`, { method: "POST", body: "x" });
+    expect(front!.counters).toMatchObject({ answered: 1, handedOn: 1 });
+    expect(none).toBeUndefined();
+  });
+
+  test("a port that is taken is refused with what to do", () => {
+    const [{ port }] = serveBoth();
+    const again = () => serveHttp({ hostname: "127.0.0.1", port, app: echoApp([hot]), front: listenHttpFront });
+    expect(again).toThrow(/cannot listen on HTTP 127\.0\.0\.1:\d+: EADDRINUSE; choose a free port/);
+  });
 });
 
 test("a port that is taken is refused with what to do", () => {
