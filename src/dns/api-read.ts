@@ -124,8 +124,29 @@ export function routeJson(api: ApiContext, route: RouteRecord): z.infer<typeof r
   };
 }
 
+/** A route as JSON, made once for each state of it: thousands may wait for the same change. */
+class RouteTexts {
+  readonly #api: ApiContext;
+  readonly #texts = new WeakMap<RouteRecord, { readonly shownRevision: number; readonly text: string }>();
+
+  constructor(api: ApiContext) {
+    this.#api = api;
+  }
+
+  of(route: RouteRecord): string {
+    // A name may change while the record stays.
+    const shownRevision = this.#api.replica.shownRevision(route);
+    const known = this.#texts.get(route);
+    if (known?.shownRevision === shownRevision) return known.text;
+    const text = JSON.stringify(routeJson(this.#api, route));
+    this.#texts.set(route, { shownRevision, text });
+    return text;
+  }
+}
+
 export function addReads(api: ApiContext): void {
   const { app, deps, replica } = api;
+  const texts = new RouteTexts(api);
 
   app.openapi(listRoute, async (c) => {
     const { minRevision, limit = 100, ...query } = c.req.valid("query");
@@ -156,7 +177,8 @@ export function addReads(api: ApiContext): void {
     c.header("cache-control", "no-cache");
     const known = parseTags(c.req.header("if-none-match"));
     if (known === "*" || known?.includes(tag)) return c.body(null, 304);
-    return c.json(routeJson(api, route), 200);
+    // What the document says a typed answer is; this one is the same as text.
+    return c.body(texts.of(route), 200, { "content-type": "application/json" }) as never;
   });
 
   app.openapi(watchRoute, async (c) => {
@@ -169,7 +191,7 @@ export function addReads(api: ApiContext): void {
     }
     // HEAD gets headers alone: a stream would go on with nobody there to end it.
     if (c.req.raw.method === "HEAD") return new Response(null, { headers: { "content-type": "text/event-stream" } });
-    return stream(c, api, modules, since);
+    return stream(c, api, texts, modules, since);
   });
 
   app.openapi(exportRoute, async (c) => {
@@ -292,6 +314,7 @@ function watchedModules(given: string | string[]): readonly ModuleKey[] {
 function stream(
   c: Parameters<typeof streamSSE>[0],
   api: ApiContext,
+  texts: RouteTexts,
   modules: readonly ModuleKey[],
   since: number,
 ): Response {
@@ -324,11 +347,7 @@ function stream(
         const due = [...owed.values()].flatMap(({ modid, cmdid }) => replica.route(modid, cmdid) ?? []);
         owed.clear();
         for (const route of due.sort((a, b) => a.revision - b.revision)) {
-          await sse.writeSSE({
-            event: "route",
-            id: String(route.revision),
-            data: JSON.stringify(routeJson(api, route)),
-          });
+          await sse.writeSSE({ event: "route", id: String(route.revision), data: texts.of(route) });
           wroteAtMs = deps.clock.nowMs();
         }
         if (owed.size > 0 || !open) continue;

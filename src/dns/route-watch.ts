@@ -1,7 +1,8 @@
 // HTTP callers that wait for a module to change: a long poll waits for one module once, a stream for several again and
 // again. Both are woken for their own modules only, and read the replica when they are: a wake-up carries no data, so
-// a slow reader misses no state, only intermediate steps.
-import type { ModuleKey } from "../core/module-key.ts";
+// a slow reader misses no state, only intermediate steps. Each that is woken makes an answer, so of very many some are
+// woken and others are served before the next are.
+import { type ModuleKey, ModuleMap } from "../core/module-key.ts";
 import type { RouteRecord } from "../core/route-change.ts";
 import { WatchIndex } from "../core/watch-index.ts";
 
@@ -10,8 +11,21 @@ export interface Waiter {
   wake(route: RouteRecord): void;
 }
 
+/** Woken before others are served. */
+const WOKEN_AT_ONCE = 64;
+
+/** Those who waited for a module when it changed, and how many of them were woken. */
+interface Waking {
+  readonly route: RouteRecord;
+  readonly waiters: readonly Waiter[];
+  woken: number;
+  /** It changed again meanwhile: those who wait by then are to be woken too. */
+  again: RouteRecord | undefined;
+}
+
 export class RouteWatch {
   readonly #index = new WatchIndex<Waiter>();
+  readonly #waking = new ModuleMap<Waking>();
   /** Those who wait for a change of anything. */
   readonly #any = new Set<() => void>();
   readonly #maxWatches: number;
@@ -27,8 +41,33 @@ export class RouteWatch {
 
   /** To be called with every change that reached the replica. */
   notify(routes: readonly RouteRecord[]): void {
-    for (const route of routes)
-      for (const waiter of [...this.#index.watchersOf(route.modid, route.cmdid)]) waiter.wake(route);
+    const isIdle = this.#waking.size === 0;
+    for (const route of routes) {
+      const waking = this.#waking.get(route.modid, route.cmdid);
+      if (waking === undefined) this.#begin(route);
+      else waking.again = route;
+    }
+    if (isIdle) this.#wakeSome();
+  }
+
+  #begin(route: RouteRecord): void {
+    // Who waits again at once waits for the next change.
+    const waiters = [...this.#index.watchersOf(route.modid, route.cmdid)];
+    if (waiters.length > 0) {
+      this.#waking.set(route.modid, route.cmdid, { route, waiters, woken: 0, again: undefined });
+    }
+  }
+
+  #wakeSome(): void {
+    let left = WOKEN_AT_ONCE;
+    for (const waking of this.#waking.values()) {
+      const { route, waiters } = waking;
+      for (; left > 0 && waking.woken < waiters.length; left--) waiters[waking.woken++]!.wake(route);
+      if (waking.woken < waiters.length) break;
+      this.#waking.delete(route.modid, route.cmdid);
+      if (waking.again !== undefined) this.#begin(waking.again);
+    }
+    if (this.#waking.size > 0) setTimeout(() => this.#wakeSome(), 0);
   }
 
   /** To be called whenever the revision moved, also when only names changed. */
