@@ -4,6 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createConnection } from "mysql2/promise";
 import { NO_CHOICE } from "../../src/core/policies.ts";
 import type { Database, DatabaseOptions } from "../../src/store/database.ts";
+import { parseDatabaseUrl } from "../../src/store/database-url.ts";
+import { MysqlDatabase } from "../../src/store/mysql/mysql-database.ts";
 import { openDatabase } from "../../src/store/open.ts";
 import { StoreUnavailable } from "../../src/store/route-store.ts";
 import { eventually } from "../support/eventually.ts";
@@ -295,6 +297,33 @@ describe("MariaDB", () => {
         expect(await store.routes.head()).toMatchObject({ revision: 0, foreignMoved: false });
       },
     );
+  });
+
+  test("a transaction told in blocks, by a user who may do no more than read and write, is seen whole or not at all", async () => {
+    const { name, url, sql } = await make();
+    await sql(
+      "CREATE TABLE t (a INT PRIMARY KEY, b LONGTEXT) ENGINE=InnoDB",
+      "CREATE OR REPLACE USER low@'127.0.0.1'",
+      `GRANT SELECT, INSERT ON ${name}.t TO low@'127.0.0.1'`,
+    );
+    const target = parseDatabaseUrl(url.replace("root@", "low@"));
+    if (target.dialect !== "mysql") throw new Error("expected a database on a server");
+    const timeouts = { connectTimeoutMs: 5_000, queryTimeoutMs: 5_000, scanTimeoutMs: 5_000 };
+    const database = new MysqlDatabase(target, { connections: 1, ...timeouts });
+    const large = "x".repeat(1_100_000);
+    await database.transaction(async (session) => {
+      // More than waits: it is sent before the rest.
+      await session.post("INSERT INTO t VALUES (1, ?)", [large]);
+      expect(await sql("SELECT COUNT(*) FROM t")).toEqual([[0]]);
+      await session.post("INSERT INTO t VALUES (2, ?)", ["a;END;b'c\\"]);
+    });
+    expect(await sql("SELECT a, LENGTH(b), LEFT(b, 20) FROM t WHERE a = 2")).toEqual([[2, 10, "a;END;b'c\\"]]);
+    const failed = database.transaction(async (session) => {
+      for (const a of [3, 1, 4]) await session.post(`INSERT INTO t VALUES (${a}, '')`);
+    });
+    await expect(failed).rejects.toThrow("Duplicate entry");
+    expect(await sql("SELECT a FROM t ORDER BY a")).toEqual([[1], [2]]);
+    await database.close();
   });
 
   test("a statement that takes too long is given up, and its connection with it", async () => {

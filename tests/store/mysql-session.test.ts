@@ -42,6 +42,31 @@ test("what is posted goes before what is waited for, and with the COMMIT at the 
   expect(node.statements.slice(4)).toEqual(["INSERT d", "COMMIT"]);
 });
 
+test("MariaDB is told what nobody awaits as one block, which it answers once", async () => {
+  const { node, database } = await rig();
+  node.facts = { ...node.facts, version: "10.11.19-MariaDB-log" };
+  await database.transaction(async (session) => {
+    await writes(session);
+    await session.run("UPDATE c");
+    expect(node.blocks).toBe(0);
+    await session.post("INSERT d");
+  });
+  expect(node.blocks).toBe(1);
+  await database.transaction(writes);
+  expect(node.blocks).toBe(2);
+  const first = ["START TRANSACTION", "INSERT a", "INSERT b", "UPDATE c", "INSERT d", "COMMIT"];
+  expect(node.statements).toEqual([...first, "START TRANSACTION", "INSERT a", "INSERT b", "COMMIT"]);
+});
+
+test("nothing comes after a statement of a block that fails, and its error is the transaction's", async () => {
+  const { node, database } = await rig();
+  node.facts = { ...node.facts, version: "10.11.19-MariaDB-log" };
+  node.refuses = { code: 1062, message: "Duplicate entry", once: "INSERT a" };
+  const failed: unknown = await database.transaction(writes).catch((error: unknown) => error);
+  expect((failed as Error).message).toContain("Duplicate entry");
+  expect(node.statements).toEqual(["START TRANSACTION", "INSERT a", "ROLLBACK"]);
+});
+
 test("outside of a transaction it goes when the work ends", async () => {
   const { node, database } = await rig();
   await database.read(writes);

@@ -34,6 +34,8 @@ export class FakeNode implements FakeState {
   readonly statements: string[] = [];
   /** SET statements of all connections. */
   readonly settings: string[] = [];
+  /** How many packets were one block of statements. */
+  blocks = 0;
   connections = 0;
   #server: ReturnType<typeof createServer> | undefined;
   readonly #open = new Set<Connection>();
@@ -100,12 +102,16 @@ export class FakeNode implements FakeState {
     });
     // Several in one packet are run up to the first that fails, and each is answered.
     const run = (packet: string): void => {
-      const statements = packet.split(";");
+      // A block is answered once, however many statements it has.
+      const block = /^BEGIN NOT ATOMIC (.*);END$/s.exec(packet)?.[1];
+      if (block !== undefined) this.blocks++;
+      const statements = (block ?? packet).split(";");
       for (const [i, sql] of statements.entries()) {
         this.statements.push(sql);
         const refused = this.refuses;
         if (refused === undefined || sql === "ROLLBACK" || (refused.once ?? sql) !== sql) {
           const isLast = i === statements.length - 1;
+          if (block !== undefined && !isLast) continue;
           server.writeOk({ affectedRows: 0, serverStatus: isLast ? AUTOCOMMIT : AUTOCOMMIT | MORE_RESULTS });
           continue;
         }

@@ -56,7 +56,7 @@ export class ConnectionPool {
   /** Handed out, with the time since. */
   readonly #used = new Map<Connection, number>();
   readonly #nodeOf = new WeakMap<Connection, number>();
-  readonly #replicating = new WeakSet<Connection>();
+  readonly #states = new WeakMap<Connection, NodeState>();
   readonly #waiting = new Set<Waiter>();
   /** Connections that exist or are being made. */
   #open = 0;
@@ -134,9 +134,9 @@ export class ConnectionPool {
     return this.#nodeOf.get(connection) === this.#choice.current;
   }
 
-  /** Whether `connection` leads to a node of a cluster that takes writes at others too. */
-  replicates(connection: Connection): boolean {
-    return this.#replicating.has(connection);
+  /** What the node that `connection` leads to said of itself when it was opened. */
+  stateOf(connection: Connection): NodeState {
+    return this.#states.get(connection)!;
   }
 
   /** Waits for connections in use to be given back. */
@@ -221,7 +221,7 @@ export class ConnectionPool {
       try {
         const { connection, state } = await this.#connectTo(index);
         this.#nodeOf.set(connection, index);
-        if (state.replicates) this.#replicating.add(connection);
+        this.#states.set(connection, state);
         if (this.#target.hosts.length > 1) this.#choice.asked(index, state.rank, performance.now());
         return connection;
       } catch (error) {

@@ -193,8 +193,9 @@ export class MysqlDatabase implements SqlDatabase {
   ): Promise<{ done: true; result: T } | { done: false; error: unknown; onCurrent: boolean }> {
     const connection = await this.#pool.acquire();
     const { queryTimeoutMs, scanTimeoutMs } = this.#options;
-    this.#packs = !this.#pool.replicates(connection);
-    const packets = this.#packs ? "together" : "apart";
+    const { replicates, takesBlocks } = this.#pool.stateOf(connection);
+    this.#packs = !replicates;
+    const packets = replicates ? "apart" : takesBlocks ? "block" : "together";
     const session = new MysqlSession(connection, queryTimeoutMs, scanTimeoutMs, packets);
     try {
       const result = await work(session);

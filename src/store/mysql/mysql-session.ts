@@ -3,6 +3,10 @@
 // the time for which everybody else waits for the lock. So several go in one packet, one after another: the server stops
 // at the first that fails, and its error is the packet's.
 //
+// Each of them is answered, though, and where nobody wants to know what it did, that is a packet to send, to receive and to
+// look at for nothing: a dozen for a transaction. MariaDB takes them as one block, which is answered once; that halves
+// what a transaction costs us (600 to 390 us with 21 rows in each of six tables) and costs the server no more.
+//
 // Not on a Galera node. There a transaction of ours is thrown away when one of another node meets it, and if that happens
 // between two statements of one packet, the server goes on with the next as if nothing were, each committed by itself:
 // half a change, and a lock that is not held (seen with MariaDB 10.11 and writers on two nodes). Sent one by one, the
@@ -19,10 +23,10 @@ import { boundText } from "./bound-text.ts";
 const MAX_POSTED = 1_000_000;
 
 /**
- * together: what may wait goes with what follows. apart: a packet has one statement. file: as apart, and the statement comes
- * from a file of ours.
+ * together: what may wait goes with what follows. block: and what nobody awaits the answers of is one statement to the
+ * server. apart: a packet has one statement. file: as apart, and the statement comes from a file of ours.
  */
-export type Packets = "together" | "apart" | "file";
+export type Packets = "together" | "block" | "apart" | "file";
 
 export class MysqlSession implements SqlSession {
   readonly #connection: Connection;
@@ -40,6 +44,10 @@ export class MysqlSession implements SqlSession {
     this.#packets = packets;
   }
 
+  get #packs(): boolean {
+    return this.#packets === "together" || this.#packets === "block";
+  }
+
   /** Whether anything was written through it, or is about to be. */
   get wrote(): boolean {
     return this.#wrote;
@@ -51,8 +59,7 @@ export class MysqlSession implements SqlSession {
   }
 
   async rowsOfAll(queries: readonly SqlStatement[]): Promise<SqlRow[][]> {
-    if (this.#packets === "together")
-      return (await this.#send(queries.map((query) => this.#text(query)))) as SqlRow[][];
+    if (this.#packs) return (await this.#send(queries.map((query) => this.#text(query)))) as SqlRow[][];
     const all: SqlRow[][] = [];
     for (const { sql, params } of queries) all.push(await this.rows(sql, params));
     return all;
@@ -67,7 +74,7 @@ export class MysqlSession implements SqlSession {
   async post(sql: string, params?: readonly SqlValue[]): Promise<void> {
     this.#wrote = true;
     this.#keep(this.#text({ sql, ...(params && { params }) }));
-    if (this.#size >= MAX_POSTED || this.#packets !== "together") await this.flush();
+    if (this.#size >= MAX_POSTED || !this.#packs) await this.flush();
   }
 
   /** A statement that says nothing of the data, sent as if it were posted. */
@@ -77,12 +84,12 @@ export class MysqlSession implements SqlSession {
 
   /** A statement that says nothing of the data, with all that was posted before it. */
   async say(sql: string): Promise<void> {
-    await this.#send([sql]);
+    await this.#tell([sql]);
   }
 
   /** Sends what was posted. */
   async flush(): Promise<void> {
-    if (this.#posted.length > 0) await this.#send([]);
+    if (this.#posted.length > 0) await this.#tell([]);
   }
 
   /** What was posted and not sent is not to be sent any more. */
@@ -104,12 +111,21 @@ export class MysqlSession implements SqlSession {
     return params.length === 0 ? sql : boundText(sql, params, (value) => this.#connection.escape(value));
   }
 
+  /** As {@link #send}, where nobody wants to know more than that nothing failed. */
+  async #tell(texts: readonly string[]): Promise<void> {
+    const block = this.#packets === "block" && this.#posted.length + texts.length > 1;
+    if (!block) return void (await this.#send(texts));
+    const all = [...this.#posted, ...texts];
+    this.forget();
+    await this.#send([`BEGIN NOT ATOMIC ${all.join(";")};END`]);
+  }
+
   /** What `texts` answered; what was posted goes before them. */
   async #send(texts: readonly string[], scan = false): Promise<unknown[]> {
     const posted = this.#posted;
     this.forget();
     const all = posted.length === 0 ? texts : [...posted, ...texts];
-    if (this.#packets !== "together" && all.length > 1) {
+    if (!this.#packs && all.length > 1) {
       const answers: unknown[] = [];
       for (const text of all) answers.push(...(await this.#send([text], scan)));
       return answers.slice(posted.length);

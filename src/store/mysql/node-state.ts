@@ -17,12 +17,14 @@ export interface NodeState {
   readonly rank: NodeRank;
   /** Writes reach it from other nodes too, and may be a moment behind. */
   readonly replicates: boolean;
+  /** It is a MariaDB and runs blocks of statements that nobody stored (BEGIN NOT ATOMIC). */
+  readonly takesBlocks: boolean;
   /** Why it is not {@link SERVES}, or "". */
   readonly reason: string;
 }
 
 export const VARIABLES_QUERY =
-  "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('wsrep_on', 'read_only', 'super_read_only')";
+  "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('wsrep_on', 'read_only', 'super_read_only', 'version')";
 export const STATUS_QUERY =
   "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_cluster_status', 'wsrep_local_state')";
 
@@ -40,7 +42,8 @@ export function replicates(variables: ReadonlyMap<string, string>): boolean {
 /** `status` counts only where {@link replicates} is true. Names in lower case. */
 export function judgeNode(variables: ReadonlyMap<string, string>, status: ReadonlyMap<string, string>): NodeState {
   const galera = replicates(variables);
-  const is = (rank: NodeRank, reason: string): NodeState => ({ rank, replicates: galera, reason });
+  const takesBlocks = variables.get("version")?.includes("MariaDB") === true;
+  const is = (rank: NodeRank, reason: string): NodeState => ({ rank, replicates: galera, takesBlocks, reason });
   if (galera) {
     const cluster = status.get("wsrep_cluster_status");
     if (cluster !== "Primary") return is(REFUSES, `its part of the cluster is ${cluster}, not Primary`);

@@ -53,7 +53,8 @@ export class ForeseenTransaction implements RouteTransaction {
   /** `session`: takes what is to be posted in a transaction that has done nothing yet, all of it together with its COMMIT. */
   static async begin(session: SqlSession, dialect: SqlDialect, stand: Stand): Promise<ForeseenTransaction> {
     const { revision, routeVersion, lastWrite } = stand;
-    await session.post(`SELECT id FROM lars_state WHERE id = 1${dialect.forUpdate}`);
+    // INTO, here and below: a row that comes back is five packets to send and to read, and nobody wants it.
+    await session.post(`SELECT id INTO @lars_locked FROM lars_state WHERE id = 1${dialect.forUpdate}`);
     await session.post(
       `SELECT ${LARGEST} + (revision <> ${revision} OR last_write <> ${lastWrite} OR route_version <> ${routeVersion}` +
         ` OR COALESCE((SELECT version FROM RouteVersion WHERE id = 1${dialect.forUpdate}), 0) <> ${routeVersion}` +
@@ -110,7 +111,7 @@ export class ForeseenTransaction implements RouteTransaction {
   async #meetsOnlyItself(rows: number): Promise<void> {
     const same = ["modid", "cmdid", "serverip", "serverport"].map((column) => `b.${column} = a.${column}`);
     await this.#session.post(
-      `SELECT ${LARGEST} + (COUNT(*) <> ${rows}) FROM RouteData a STRAIGHT_JOIN RouteData b` +
+      `SELECT ${LARGEST} + (COUNT(*) <> ${rows}) INTO @lars_checked FROM RouteData a STRAIGHT_JOIN RouteData b` +
         ` ON ${same.join(" AND ")} WHERE a.id > @lars_data_id`,
     );
   }
