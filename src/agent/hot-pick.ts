@@ -14,10 +14,11 @@ export function hotPick(
   pick: (modid: number, cmdid: number, keyHash: number) => PickAnswer | Promise<PickAnswer>,
   refused: (modid: number, cmdid: number, answer: PickAnswer | Error) => ProblemError | undefined,
 ): HotCall {
-  const answered = (modid: number, cmdid: number, answer: PickAnswer): Answered =>
-    answer.outcome === "host"
-      ? { body: `{"modid":${modid},"cmdid":${cmdid},"ip":"${formatIp(answer.ip)}","port":${answer.port}}` }
-      : refused(modid, cmdid, answer);
+  const answered = (modid: number, cmdid: number, answer: PickAnswer): Answered => {
+    if (answer.outcome !== "host") return refused(modid, cmdid, answer);
+    const body = `{"modid":${modid},"cmdid":${cmdid},"ip":"${formatIp(answer.ip)}","port":${answer.port}}`;
+    return { body, bytes: body.length };
+  };
   return {
     method: "GET",
     path: "/v1/hosts/:modid/:cmdid",

@@ -10,6 +10,7 @@ interface Encoded {
   readonly shownRevision: number;
   readonly etag: string;
   readonly body: string;
+  readonly bytes: number;
 }
 
 /** `json`: the route as the general way answers it. */
@@ -34,7 +35,8 @@ export function hotRoute(deps: DnsAppDeps, json: (route: RouteRecord) => unknown
       const shownRevision = routes.replica.shownRevision(route);
       let answer = encoded.get(route);
       if (answer?.shownRevision !== shownRevision) {
-        answer = { shownRevision, etag: `"${shownRevision}"`, body: JSON.stringify(json(route)) };
+        const body = JSON.stringify(json(route));
+        answer = { shownRevision, etag: `"${shownRevision}"`, body, bytes: new TextEncoder().encode(body).length };
         encoded.set(route, answer);
       }
       return answer;

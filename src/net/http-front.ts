@@ -14,6 +14,8 @@ import { HttpTunnel, type TunnelSocket } from "./http-tunnel.ts";
 export interface FrontAnswer {
   readonly head: string;
   readonly body: string;
+  /** Of the body, in UTF-8; undefined: not known. */
+  readonly bytes?: number | undefined;
 }
 
 export interface HttpFrontOptions {
@@ -63,14 +65,13 @@ type FrontSocket = Bun.Socket<Caller>;
 /** Bytes of later requests that are held while one is answered. */
 const MAX_HELD = 65_536;
 
-const request = makePlainRequest();
-
 /** A connection. */
 class Caller {
   readonly #owner: HttpFrontOptions;
   readonly #counters: HttpFrontCounters;
   readonly #openTunnel: (tunnel: HttpTunnel, address: string) => void;
   #socket: FrontSocket | undefined;
+  readonly #request = makePlainRequest();
   /** What came and is not answered, a character a byte. */
   #held = "";
   /** What is answered and not sent. */
@@ -125,9 +126,9 @@ class Caller {
     let outBytes = 0;
     this.#held = "";
     while (at < text.length) {
-      const end = readPlainRequest(text, at, request);
+      const end = readPlainRequest(text, at, this.#request);
       if (end === PARTIAL) break;
-      const answer = end === OTHER ? undefined : this.#owner.answer(request, this.#address);
+      const answer = end === OTHER ? undefined : this.#owner.answer(this.#request, this.#address);
       if (answer === undefined || answer instanceof Promise) {
         if (outBytes > 0) this.#send(out, outBytes);
         if (answer === undefined) this.#handOn(text.slice(at));
@@ -135,8 +136,7 @@ class Caller {
         return;
       }
       this.#counters.answered++;
-      const { head, body } = answer;
-      const length = Buffer.byteLength(body);
+      const { head, body, bytes: length = Buffer.byteLength(body) } = answer;
       const rest = `Content-Length: ${length}\r\n\r\n`;
       out += head + rest + body;
       outBytes += head.length + rest.length + length;
@@ -157,8 +157,7 @@ class Caller {
         return;
       }
       this.#counters.answered++;
-      const { head, body } = later;
-      const length = Buffer.byteLength(body);
+      const { head, body, bytes: length = Buffer.byteLength(body) } = later;
       const rest = `Content-Length: ${length}\r\n\r\n`;
       this.#send(head + rest + body, head.length + rest.length + length);
       this.#goOn();

@@ -29,6 +29,8 @@ export interface HotRequest {
 export interface HotAnswer {
   /** JSON. */
   readonly body: string;
+  /** Of the body, in UTF-8, where that is known without looking. */
+  readonly bytes?: number;
   /** Quoted. */
   readonly etag?: string;
 }
@@ -53,6 +55,7 @@ export interface PlainCall {
 export interface PlainAnswer {
   readonly head: string;
   readonly body: string;
+  readonly bytes: number | undefined;
 }
 
 export interface HotCall {
@@ -358,12 +361,12 @@ export class HotCalls {
       const own = { "content-type": PROBLEM_TYPE, ...options.headers, ...headers };
       const lines = Object.entries(own).map(([name, value]) => headerLine(name, value));
       series.count(status, clock.nowMs() - startedMs);
-      return { head: `HTTP/1.1 ${status} ${reasonOf(status)}\r\n${lines.join("")}${last}`, body: problemBody(result) };
+      return { head: `HTTP/1.1 ${status} ${reasonOf(status)}\r\n${lines.join("")}${last}`, body: problemBody(result), bytes: undefined };
     }
-    const { body, etag } = result;
+    const { body, bytes, etag } = result;
     series.count(200, clock.nowMs() - startedMs);
-    if (etag === undefined) return { head: untagged.text + last, body };
-    return { head: `${tagged.text}ETag: ${etag}\r\n${last}`, body };
+    const head = etag === undefined ? untagged.text + last : `${tagged.text}ETag: ${etag}\r\n${last}`;
+    return { head, body, bytes };
   }
 
   #dateLine(): string {

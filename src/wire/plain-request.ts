@@ -4,7 +4,10 @@
 // to a real server, with all that follows on the connection. So this says no wherever there is a doubt: it never has to
 // be as clever as a server, only never to understand what a server would understand otherwise.
 
-/** A request. The reader writes into one that it is given: nothing is allocated but the texts. */
+/**
+ * A request. The reader writes into one that it is given, best one for each connection: callers send the same headers
+ * again and again, and those that are as before are compared instead of read.
+ */
 export interface PlainRequest {
   method: "GET" | "PUT" | "POST";
   /** Of letters, digits and `-._~:/`; no segment begins with a dot. */
@@ -16,10 +19,24 @@ export interface PlainRequest {
   ifNoneMatch: string;
   /** ASCII; "": none. */
   body: string;
+  /** All between the path and the body, of the last request that was read into this; "": none. */
+  head: string;
+  /** What `head` says of the body. */
+  bodyLength: number;
 }
 
 export function makePlainRequest(): PlainRequest {
-  return { method: "GET", path: "", requestId: "", authorization: "", contentType: "", ifNoneMatch: "", body: "" };
+  return {
+    method: "GET",
+    path: "",
+    requestId: "",
+    authorization: "",
+    contentType: "",
+    ifNoneMatch: "",
+    body: "",
+    head: "",
+    bodyLength: 0,
+  };
 }
 
 /** The rest of it has not come yet. */
@@ -68,19 +85,25 @@ const LONGEST_KNOWN = 17;
 export function readPlainRequest(text: string, start: number, into: PlainRequest): number {
   const pathStart = readMethod(text, start, into);
   if (pathStart <= 0) return pathStart;
-  const headEnd = text.indexOf(HEAD_END, pathStart);
-  if (headEnd < 0) return mayBecomeHead(text, start) ? PARTIAL : OTHER;
-  if (headEnd - start > MAX_PLAIN_HEAD) return OTHER;
   const pathEnd = endOfPath(text, pathStart);
-  if (pathEnd < 0 || !text.startsWith(VERSION, pathEnd)) return OTHER;
-  into.path = text.slice(pathStart, pathEnd);
-  const length = readHeaders(text, pathEnd + VERSION.length, headEnd + 2, into);
-  if (length < 0 || length > MAX_PLAIN_BODY || (length > 0 && into.method === "GET")) return OTHER;
-  const bodyStart = headEnd + HEAD_END.length;
-  const end = bodyStart + length;
+  let bodyStart: number;
+  if (pathEnd > 0 && into.head !== "" && text.startsWith(into.head, pathEnd)) bodyStart = pathEnd + into.head.length;
+  else {
+    const headEnd = text.indexOf(HEAD_END, pathStart);
+    if (headEnd < 0) return mayBecomeHead(text, start) ? PARTIAL : OTHER;
+    if (pathEnd < 0 || headEnd - start > MAX_PLAIN_HEAD || !text.startsWith(VERSION, pathEnd)) return OTHER;
+    into.head = "";
+    into.bodyLength = readHeaders(text, pathEnd + VERSION.length, headEnd + 2, into);
+    if (into.bodyLength < 0 || into.bodyLength > MAX_PLAIN_BODY) return OTHER;
+    bodyStart = headEnd + HEAD_END.length;
+    into.head = text.slice(pathEnd, bodyStart);
+  }
+  if (into.bodyLength > 0 && into.method === "GET") return OTHER;
+  const end = bodyStart + into.bodyLength;
   if (text.length < end) return PARTIAL;
   for (let i = bodyStart; i < end; i++) if (text.charCodeAt(i) > 126) return OTHER;
-  into.body = length === 0 ? "" : text.slice(bodyStart, end);
+  into.path = text.slice(pathStart, pathEnd);
+  into.body = bodyStart === end ? "" : text.slice(bodyStart, end);
   return end;
 }
 

@@ -1,6 +1,6 @@
 // What is a plain request: whole texts, every way to cut them, and everything that is left to a server.
 import { describe, expect, test } from "bun:test";
-import { makePlainRequest, OTHER, PARTIAL, readPlainRequest } from "../../src/wire/plain-request.ts";
+import { makePlainRequest, OTHER, PARTIAL, type PlainRequest, readPlainRequest } from "../../src/wire/plain-request.ts";
 
 const GET = "GET /v1/hosts/1/2 HTTP/1.1\r\nHost: localhost:8880\r\nX-Request-Id: mine\r\nAccept: */*\r\n\r\n";
 const BODY = '{"modid":1}';
@@ -13,10 +13,13 @@ function read(text: string, start = 0) {
   return { end: readPlainRequest(text, start, into), into };
 }
 
+/** What an owner reads. */
+const fields = ({ head: _head, bodyLength: _length, ...rest }: PlainRequest) => rest;
+
 test("a GET gives its path and the headers that are asked for, also after one that had others", () => {
   const into = makePlainRequest();
   expect(readPlainRequest(PUT, 0, into)).toBe(PUT.length);
-  expect(into).toEqual({
+  expect(fields(into)).toEqual({
     method: "PUT",
     path: "/v1/registrations/a:80",
     requestId: "",
@@ -26,7 +29,7 @@ test("a GET gives its path and the headers that are asked for, also after one th
     body: BODY,
   });
   expect(readPlainRequest(GET, 0, into)).toBe(GET.length);
-  expect(into).toEqual({
+  expect(fields(into)).toEqual({
     method: "GET",
     path: "/v1/hosts/1/2",
     requestId: "mine",
@@ -42,6 +45,30 @@ test("requests in a row are read one after the other, whatever follows", () => {
   expect(read(text).end).toBe(PUT.length);
   expect(read(text, PUT.length).end).toBe(PUT.length + GET.length);
   expect(read(text, PUT.length + GET.length).end).toBe(OTHER);
+});
+
+test("headers as before are those of the request, and of the next that has others; a body is read each time", () => {
+  const texts = [GET, GET, PUT, PUT.replace(BODY, '{"modid":2}'), GET.replace("mine", "yours"), PUT, GET, PUT];
+  const into = makePlainRequest();
+  for (const text of texts) {
+    expect(readPlainRequest(text, 0, into)).toBe(text.length);
+    const alone = read(text).into;
+    expect(fields(into)).toEqual(fields(alone));
+  }
+});
+
+test("headers as before do not make a request of what is none", () => {
+  const into = makePlainRequest();
+  const rest = PUT.slice(PUT.indexOf(" HTTP"));
+  readPlainRequest(PUT, 0, into);
+  for (const line of ["GET /v1/x", "PUT /v1/x?y", "PUT /v1/../x", "DELETE /v1/x", "PUT v1"]) {
+    expect([line, readPlainRequest(line + rest, 0, into)]).toEqual([line, OTHER]);
+  }
+  expect(readPlainRequest(PUT.slice(0, -1), 0, into)).toBe(PARTIAL);
+  expect(readPlainRequest(`${PUT.slice(0, -1)}\x80`, 0, into)).toBe(OTHER);
+  expect(readPlainRequest(head("Connection: close"), 0, into)).toBe(OTHER);
+  expect(readPlainRequest(PUT, 0, into)).toBe(PUT.length);
+  expect(fields(into)).toEqual(fields(read(PUT).into));
 });
 
 test.each([GET, PUT])("cut anywhere it is not whole yet, and never something else: %j", (text) => {
