@@ -43,7 +43,7 @@ let begun = 0;
 beforeAll(async () => {
   await Promise.all(
     Array.from({ length: SCENES }, async () => {
-      const mariadb = await startMariadb();
+      const mariadb = await startMariadb({ inMemory: true });
       const databaseUrl = await mariadb.createDatabase("lars_leases");
       const lars = await makeLars({ databaseUrl, dns: 2, report: 0, agent: 0 });
       for (const dns of lars.dns) await dns.start();

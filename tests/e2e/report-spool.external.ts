@@ -23,7 +23,7 @@ let lars: Lars;
 let report: LarsProcess;
 
 beforeAll(async () => {
-  mariadb = await startMariadb();
+  mariadb = await startMariadb({ inMemory: true });
   const env = { LARS_REPORT__DATABASE__QUERY_TIMEOUT_MS: "2000" };
   lars = await startLars({ databaseUrl: await mariadb.createDatabase("spool"), dns: 0, agent: 0, env });
   report = lars.report[0]!;

@@ -16,7 +16,7 @@ let databases = 0;
 let lars: Lars | undefined;
 
 beforeAll(async () => {
-  mariadb = await startMariadb();
+  mariadb = await startMariadb({ inMemory: true });
 });
 
 afterEach(async () => {

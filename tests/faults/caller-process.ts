@@ -50,6 +50,8 @@ function summary(): CallerSummary {
     picks: [...caller.retcodes.values()].reduce((sum, count) => sum + count, caller.timeouts),
     failed: caller.failures,
     slowestMs: caller.slowestMs,
+    heldUpMs: caller.ownTime.heldUpMs,
+    longestHeldUpMs: caller.ownTime.longestHeldUpMs,
     outcomes: { "no answer": caller.timeouts, ...Object.fromEntries(caller.retcodes) },
     firstFailureMs: failuresMs[0],
     lastFailureMs: failuresMs.at(-1),

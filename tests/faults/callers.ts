@@ -14,9 +14,12 @@ export interface CallerOptions {
 
 export interface CallerSummary {
   readonly picks: number;
-  /** No answer within a second, or one without a host. */
+  /** No answer within a second of the callers' own time, or one without a host. */
   readonly failed: number;
   readonly slowestMs: number;
+  /** For how long the callers did not run though they had something to do, in all and at a time. */
+  readonly heldUpMs: number;
+  readonly longestHeldUpMs: number;
   /** How many picks came to what: "no answer", or a retcode (0 is a host). */
   readonly outcomes: Readonly<Record<string, number>>;
   /** On the clock of performance.timeOrigin + performance.now(). */
@@ -87,7 +90,7 @@ export class Callers {
       () => {
         if (!this.#ready) throw new Error(`the callers are not ready (exit code ${this.#child.exitCode})`);
       },
-      { timeoutMs: 10_000 },
+      { timeoutMs: 30_000 },
     );
     this.#child.send({ type: "begin" } satisfies ToCaller);
   }
@@ -100,7 +103,7 @@ export class Callers {
         if (this.#summary === undefined) throw new Error(`the callers did not end (exit ${this.#child.exitCode})`);
         return this.#summary;
       },
-      { timeoutMs: 10_000 },
+      { timeoutMs: 30_000 },
     );
     this.kill();
     await this.#child.exited;

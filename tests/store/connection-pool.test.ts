@@ -34,7 +34,8 @@ function target() {
 
 function options(more: Partial<PoolOptions> = {}): PoolOptions & { scanTimeoutMs: number } {
   moves.length = 0;
-  const quick = { probeMs: 5, steadyMs: 60, suspectMs: 40, connectTimeoutMs: 200, queryTimeoutMs: 2_000 };
+  // What says that a node is bad is long: on a busy machine a good one may not answer for a while.
+  const quick = { probeMs: 5, steadyMs: 60, suspectMs: 1_500, connectTimeoutMs: 2_000, queryTimeoutMs: 2_000 };
   const onMove: PoolOptions["onMove"] = ({ to }) => moves.push(to);
   return { connections: 4, scanTimeoutMs: 5_000, onMove, ...quick, ...more };
 }
@@ -163,18 +164,19 @@ test("a commit whose answer is lost is thrown without a way to find out, and set
 
 test("a node that hangs is noticed while a statement waits, its statements fail at once, and the next node makes them", async () => {
   const [a, b] = await fakes(2);
-  const both = database({ queryTimeoutMs: 30_000 });
+  const both = database({ queryTimeoutMs: 30_000, suspectMs: 300, connectTimeoutMs: 300 });
   await Promise.all([1, 2, 3, 4].map(() => write(both)));
+  expect(moves).toEqual([]);
   a!.hangs = true;
   const startedMs = performance.now();
   await Promise.all([1, 2, 3, 4, 5, 6, 7, 8].map(() => write(both)));
-  expect(performance.now() - startedMs).toBeLessThan(3_000);
+  expect(performance.now() - startedMs).toBeLessThan(15_000);
   expect(b!.statements.filter((sql) => sql === "COMMIT")).toHaveLength(8);
 });
 
 test("a donor is left when work stands still on it", async () => {
   const [a, b] = await fakes(2);
-  const both = pool();
+  const both = pool({ suspectMs: 100 });
   const stuck = await both.acquire();
   a!.facts.wsrep_local_state = "2";
   await eventually(() => expect(both.node).toBe(name(b!)));

@@ -18,7 +18,10 @@ beforeAll(async () => {
   writeFileSync(caFile, authority.ca);
   // For the address, and for no name.
   const { cert, key } = writeIssued(folder, "server", authority.issue({ names: [] }));
-  mariadb = await startMariadb({ args: [`--ssl-ca=${caFile}`, `--ssl-cert=${cert}`, `--ssl-key=${key}`] });
+  mariadb = await startMariadb({
+    inMemory: true,
+    args: [`--ssl-ca=${caFile}`, `--ssl-cert=${cert}`, `--ssl-key=${key}`],
+  });
   url = await mariadb.createDatabase("lars");
   await mariadb.sql("lars", "SET GLOBAL require_secure_transport = ON");
 }, 120_000);

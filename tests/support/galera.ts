@@ -5,12 +5,12 @@
 // Two things the packages do for a node under systemd are done here by hand. A node that was killed does not know where
 // it stopped; asked with --wsrep-recover, it finds out, and then takes only what it missed instead of all. And where all
 // nodes are down, the one that went last bootstraps again.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Connection, createConnection } from "mysql2/promise";
 import { eventually } from "./eventually.ts";
+import { freePorts } from "./lars-processes.ts";
+import { folderInMemory } from "./mariadb.ts";
 
 const SIZE = 3;
 const START_TIMEOUT_MS = 60_000;
@@ -21,14 +21,6 @@ const PROVIDERS = ["/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libg
 
 /** Three nodes' files with room to grow. */
 const NEEDED_BYTES = 2 * 1024 ** 3;
-
-/** In memory where there is room, because a test's tables are made anew each time, on three nodes. */
-function folderForData(): string {
-  const memory = "/dev/shm";
-  if (!existsSync(memory)) return tmpdir();
-  const { bavail, bsize } = statfsSync(memory);
-  return bavail * bsize >= NEEDED_BYTES ? memory : tmpdir();
-}
 
 export interface GaleraOptions {
   /** More of wsrep_provider_options, as "name=value;name=value". Default: Galera's own defaults. */
@@ -42,25 +34,6 @@ function program(name: string): string {
       `these tests need a Galera cluster: ${name} is not installed (Debian: apt-get install mariadb-server)`,
     );
   return path;
-}
-
-/** Below what the system hands out to outgoing connections: a node that is down for a while must find its ports free. */
-const PORTS = { from: 10_500, to: 19_500 };
-
-function canListen(port: number): Promise<boolean> {
-  return new Promise((settle) => {
-    const server = createServer();
-    server.once("error", () => settle(false));
-    server.listen(port, "127.0.0.1", () => server.close(() => settle(true)));
-  });
-}
-
-async function freePorts(count: number): Promise<number> {
-  for (;;) {
-    const first = PORTS.from + Math.floor(Math.random() * (PORTS.to - PORTS.from));
-    const free = await Promise.all(Array.from({ length: count }, (_, i) => canListen(first + i)));
-    if (free.every(Boolean)) return first;
-  }
 }
 
 /** State transfers run an rsync daemon, which as root would become "nobody": under root, nodes run as the package's user. */
@@ -302,7 +275,7 @@ export interface Galera {
 
 /** Starts a cluster. Its processes are killed, and its data removed, when this process ends. */
 export async function startGalera(options: GaleraOptions = {}): Promise<Galera> {
-  const home = mkdtempSync(join(folderForData(), "lars-galera-"));
+  const home = mkdtempSync(join(folderInMemory(NEEDED_BYTES), "lars-galera-"));
   // However this process ends, its standard input closes: the watchdog then kills what the files name.
   const watchdog = Bun.spawn(
     [

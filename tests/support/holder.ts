@@ -2,6 +2,8 @@
 // standard input closes; with it (and with what was started inside) the namespace goes, so nothing is left behind: no
 // name, no mount, no interface.
 
+const COMMAND_TIMEOUT_MS = 30_000;
+
 export interface Holder {
   readonly pid: number;
   end(): Promise<void>;
@@ -34,14 +36,23 @@ export async function holdNamespace(kinds: readonly string[], script = ":", ...a
   };
 }
 
-/** Runs a command to its end. @throws with what it said, when it fails */
+/** Runs a command to its end. @throws with what it said, when it fails or takes longer than half a minute */
 export async function runCommand(...command: string[]): Promise<string> {
-  const child = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn(command, {
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: COMMAND_TIMEOUT_MS,
+    killSignal: "SIGKILL",
+  });
   const [code, out, err] = await Promise.all([
     child.exited,
     new Response(child.stdout).text(),
     new Response(child.stderr).text(),
   ]);
-  if (code !== 0) throw new Error(`${command.join(" ")} ended with ${code}: ${(err || out).trim()}`);
+  if (code !== 0) {
+    const killed = child.signalCode === "SIGKILL" ? ` (killed, after ${COMMAND_TIMEOUT_MS} ms if by us)` : "";
+    throw new Error(`${command.join(" ")} ended with ${code}${killed}: ${(err || out).trim()}`);
+  }
   return out;
 }

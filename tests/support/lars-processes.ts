@@ -7,6 +7,8 @@ import { join, resolve } from "node:path";
 import { eventually } from "./eventually.ts";
 
 export const PROJECT_ROOT = resolve(import.meta.dir, "../..");
+/** Of any request: longer than a long poll. */
+const REQUEST_TIMEOUT_MS = 60_000;
 /** Of what a process answers from memory. */
 const ANSWER_TIMEOUT_MS = 10_000;
 export const ADMIN_TOKEN = "test-admin-token-0123456789";
@@ -22,9 +24,20 @@ export interface Ports {
   readonly resolver: number;
 }
 
-/** Below what the kernel draws from for outgoing connections, or somebody's connection would sit on a port that was free. */
-const PORTS = { first: 10_000, last: 32_000 } as const;
+/**
+ * Below what the kernel draws from for outgoing connections, or somebody's connection would sit on a port that was free.
+ * Test processes that run side by side have a part each: between looking and listening lies the time of a start.
+ */
+const PORTS = portsOfLane(process.env.LARS_TEST_LANE);
 let nextPort = PORTS.first + Math.floor(Math.random() * (PORTS.last - PORTS.first));
+
+function portsOfLane(lane: string | undefined): { readonly first: number; readonly last: number } {
+  const all = { first: 10_000, last: 32_000 };
+  if (lane === undefined) return all;
+  const [index, lanes] = lane.split("/").map(Number) as [number, number];
+  const count = Math.floor((all.last - all.first) / lanes);
+  return { first: all.first + index * count, last: all.first + (index + 1) * count };
+}
 
 function canListen(port: number): Promise<boolean> {
   return new Promise((settle) => {
@@ -89,9 +102,10 @@ export class LarsProcess {
     this.#trust = secured ? { tls: { ca: readFileSync(env.LARS_CA_FILE!, "utf8") } } : {};
   }
 
-  /** A request to its HTTP port. */
+  /** A request to its HTTP port. No call of ours may wait for ever, whatever failed. */
   async fetch(path: string, init: RequestInit = {}): Promise<Response> {
-    return await fetch(`${this.url}${path}`, { ...init, ...this.#trust });
+    const signal = init.signal ?? AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+    return await fetch(`${this.url}${path}`, { ...init, ...this.#trust, signal });
   }
 
   get pid(): number {

@@ -2,13 +2,12 @@
 // that kill and restart a database cannot use a shared one. Starting takes about two seconds, so a test process starts
 // one and gives each test a database.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { existsSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { spawn } from "bun";
 import { createConnection } from "mysql2/promise";
-import type { Placement } from "./lars-processes.ts";
+import { freePorts, type Placement } from "./lars-processes.ts";
 
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 30_000;
@@ -20,6 +19,8 @@ export interface MariadbOptions {
   readonly args?: readonly string[];
   /** Elsewhere than on loopback it lets everybody in. */
   readonly placement?: Placement;
+  /** Its data in memory where there is room: for tests to which a disk is nothing but slow. */
+  readonly inMemory?: boolean;
 }
 
 export interface Mariadb {
@@ -54,16 +55,17 @@ function program(...names: string[]): string {
   );
 }
 
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
+const MEMORY = "/dev/shm";
+
+/** Where files of a server of the tests' own go: into memory, if there are `neededBytes` of room. */
+export function folderInMemory(neededBytes: number): string {
+  if (!existsSync(MEMORY)) return tmpdir();
+  const { bavail, bsize } = statfsSync(MEMORY);
+  return bavail * bsize >= neededBytes ? MEMORY : tmpdir();
 }
+
+/** One server's files with room to grow. */
+const NEEDED_BYTES = 1024 ** 3;
 
 /** A server refuses to run as root unless told to. */
 const USER = process.getuid?.() === 0 ? ["--user=root"] : [];
@@ -92,9 +94,9 @@ async function installInto(folder: string): Promise<void> {
 /** Starts a server. It is killed, and its data removed, when this process ends. */
 export async function startMariadb(options: MariadbOptions = {}): Promise<Mariadb> {
   const server = program("mariadbd", "mysqld");
-  const home = mkdtempSync(join(tmpdir(), "lars-mariadb-"));
+  const home = mkdtempSync(join(options.inMemory === true ? folderInMemory(NEEDED_BYTES) : tmpdir(), "lars-mariadb-"));
   const data = join(home, "data");
-  const port = await freePort();
+  const port = await freePorts(1);
   const { address = "127.0.0.1", command = [] } = options.placement ?? {};
   const openToAll = address === "127.0.0.1" ? [] : ["--skip-grant-tables"];
   let running: ReturnType<typeof spawn> | undefined;
@@ -223,9 +225,9 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
 
 let shared: Promise<Mariadb> | undefined;
 
-/** One server for all tests of a file: start it in beforeAll, {@link Mariadb.remove} it in afterAll. */
+/** One server, in memory, for all tests of a file: start it in beforeAll, {@link Mariadb.remove} it in afterAll. */
 export function sharedMariadb(): Promise<Mariadb> {
-  shared ??= startMariadb().then((mariadb) => ({
+  shared ??= startMariadb({ inMemory: true }).then((mariadb) => ({
     ...mariadb,
     remove() {
       shared = undefined;

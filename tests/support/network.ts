@@ -3,6 +3,7 @@
 // cable is pulled. The test itself is joined to all, and no cut concerns it.
 //
 // Addresses are of 198.18.0.0/15, which is set aside for tests of networks. Needs root and iproute2.
+import { existsSync } from "node:fs";
 import { type Holder, holdNamespace, runCommand } from "./holder.ts";
 
 export interface Machine {
@@ -31,8 +32,9 @@ export class Network {
   readonly #subnet: string;
 
   private constructor(private readonly middle: Holder) {
-    // Several test processes may run at once.
-    const number = (process.pid * 7 + networks++) % 250;
+    // Several test processes may run at once: its name must be free, and with it its addresses.
+    let number = (process.pid * 7 + networks++) % 250;
+    while (existsSync(`/sys/class/net/lf${number}t`)) number = (number + 1) % 250;
     this.#tag = `lf${number}`;
     this.#subnet = `198.18.${number}`;
   }

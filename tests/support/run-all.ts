@@ -1,6 +1,9 @@
 // `bun run test:all`: what a change must pass. Installs what the tests need and this machine lacks (from the
 // distribution's packages, saying so), then type-checks, lints and runs every test, also those that need a server.
 // Ends with one line: "N passed, N failed".
+//
+// Most files start processes and wait for them, so two run at a time, each a process of its own that keeps its output to
+// itself until it ended. More would only wait for the processors of a machine with two.
 import { existsSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 
@@ -84,61 +87,95 @@ interface Outcome {
   readonly skipped: number;
 }
 
-/** Runs bun test, passing its output on, and reads its summary. */
-async function runTests(name: string, files: readonly string[]): Promise<Outcome> {
-  say(`\n== ${name}`);
-  const child = Bun.spawn([process.execPath, "test", "--timeout", "60000", ...files], {
+interface Job {
+  readonly name: string;
+  /** Its arguments to bun. */
+  readonly command: readonly string[];
+  /** Counted by its summary; a check that is none counts as one test. */
+  readonly isTest: boolean;
+}
+
+const LANES = 2;
+
+/** Begun first, or at the end one lane would wait for them. A name that is gone is passed over. */
+const LONGEST = [
+  "store/galera",
+  "faults/galera",
+  "store/mariadb",
+  "faults/processes",
+  "e2e/galera",
+  "e2e/leases",
+  "faults/links",
+  "faults/disks-and-clocks",
+].map((name) => `./tests/${name}.external.ts`);
+
+function externalTests(): string[] {
+  const all = readdirSync(join(ROOT, "tests"), { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".external.ts"))
+    .sort()
+    .map((file) => `./tests/${file}`);
+  return [...LONGEST.filter((file) => all.includes(file)), ...all.filter((file) => !LONGEST.includes(file))];
+}
+
+function jobs(): Job[] {
+  const test = (name: string, ...args: string[]): Job => ({
+    name,
+    command: ["test", "--timeout", "60000", ...args],
+    isTest: true,
+  });
+  return [
+    { name: "types", command: ["check"], isTest: false },
+    { name: "style", command: ["x", "biome", "ci", "--colors=off", "."], isTest: false },
+    { name: "unused code and dependencies", command: ["x", "--bun", "knip"], isTest: false },
+    ...Array.from({ length: LANES }, (_, i) =>
+      test(`tests that need no server, part ${i + 1} of ${LANES}`, `--shard=${i + 1}/${LANES}`),
+    ),
+    ...externalTests().map((file) => test(file.slice(2), file)),
+  ];
+}
+
+/** Runs it to its end and prints what it said. */
+async function runJob({ name, command, isTest }: Job, lane: number): Promise<Outcome> {
+  const startedMs = performance.now();
+  const child = Bun.spawn([process.execPath, ...command], {
     cwd: ROOT,
-    env: { ...process.env, NO_COLOR: "1", LARS_TEST_ALL: "true" },
+    env: { ...process.env, NO_COLOR: "1", LARS_TEST_ALL: "true", LARS_TEST_LANE: `${lane}/${LANES}` },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let text = "";
   const collect = async (stream: ReadableStream<Uint8Array>): Promise<void> => {
     const decoder = new TextDecoder();
-    for await (const chunk of stream) {
-      const part = decoder.decode(chunk, { stream: true });
-      text += part;
-      process.stdout.write(part);
-    }
+    for await (const chunk of stream) text += decoder.decode(chunk, { stream: true });
   };
   await Promise.all([collect(child.stdout), collect(child.stderr)]);
   const code = await child.exited;
+  const seconds = Math.round((performance.now() - startedMs) / 1000);
+  const busy = Math.round(Number(child.resourceUsage()?.cpuTime.total ?? 0) / 1e6);
+  say(`\n== ${name}: ${seconds} s, of a processor ${busy} s\n${text.trimEnd()}`);
+  if (code !== 0) say(`FAILED: bun ${command.join(" ")}`);
+  if (!isTest) return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 };
   const count = (word: string): number => Number(new RegExp(`^\\s*(\\d+) ${word}$`, "m").exec(text)?.[1] ?? 0);
   const outcome = { passed: count("pass"), failed: count("fail"), skipped: count("skip") + count("todo") };
-  // A run that ended badly without naming a failed test (a crash, an error between tests) is a failure all the same.
-  return code !== 0 && outcome.failed === 0 ? { ...outcome, failed: 1 } : outcome;
-}
-
-function externalTests(): string[] {
-  return readdirSync(join(ROOT, "tests"), { recursive: true, encoding: "utf8" })
-    .filter((file) => file.endsWith(".external.ts"))
-    .sort()
-    .map((file) => `./tests/${file}`);
+  // A run that ended badly without naming a failed test (a crash, an error between tests) is a failure all the same, and
+  // so is one without any test.
+  const isBad = code !== 0 || outcome.passed + outcome.failed + outcome.skipped === 0;
+  return isBad && outcome.failed === 0 ? { ...outcome, failed: 1 } : outcome;
 }
 
 const startedAt = performance.now();
 await installNeeds();
-const checks: readonly (readonly [string, readonly string[]])[] = [
-  ["types", [process.execPath, "check"]],
-  ["style", [process.execPath, "x", "biome", "ci", "--colors=off", "."]],
-  ["unused code and dependencies", [process.execPath, "x", "--bun", "knip"]],
-];
-let failedChecks = 0;
-for (const [name, command] of checks) {
-  say(`\n== ${name}`);
-  if ((await run(command, { NO_COLOR: "1" })) !== 0) {
-    say(`FAILED: ${command.slice(1).join(" ")}`);
-    failedChecks++;
-  }
-}
-const plain = await runTests("tests that need no server", []);
-const external = await runTests("tests that need a server", externalTests());
+const left = jobs().reverse();
+const outcomes: Outcome[] = [];
+const lanes = Array.from({ length: LANES }, async (_, lane) => {
+  for (let job = left.pop(); job !== undefined; job = left.pop()) outcomes.push(await runJob(job, lane));
+});
+await Promise.all(lanes);
 
-const skipped = plain.skipped + external.skipped;
+const sum = (what: keyof Outcome): number => outcomes.reduce((total, outcome) => total + outcome[what], 0);
+const skipped = sum("skipped");
 const skipsFail = process.env.CI === "true" ? skipped : 0;
-const passed = plain.passed + external.passed + checks.length - failedChecks;
-const failed = plain.failed + external.failed + failedChecks + skipsFail;
+const failed = sum("failed") + skipsFail;
 say(`\n${Math.round((performance.now() - startedAt) / 1000)} s`);
 if (skipsFail > 0) say(`${skipped} skipped: under CI=true a skip is a failure`);
-say(`${passed} passed, ${failed} failed`);
+say(`${sum("passed")} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);

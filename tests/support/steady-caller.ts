@@ -16,17 +16,19 @@ import {
 import { decodeGetHostResponse, encodeGetHostRequest, makeGetHostResponse } from "../../src/wire/host-codec.ts";
 import { encodeReportRequest } from "../../src/wire/report-codec.ts";
 import { decodeGetRouteResponse, encodeGetRouteRequest, type GetRouteResponse } from "../../src/wire/route-codec.ts";
+import { OwnTime } from "./own-time.ts";
 
 /** When this process had to wait for its turn, what it missed comes at once; the kernel's default holds 256 answers. */
 const BUFFER_BYTES = 4 * 1_048_576;
-/** After a pick's time is up, an answer that lies in the socket already still counts. */
-const GRACE_MS = 50;
+/** Picks whose time is up are looked for this often. */
+const SWEEP_MS = 5;
 
 export interface SteadyCallerOptions {
   readonly port: number;
   readonly shards?: number;
   /** What a call to a host comes to: 0 succeeds. */
   readonly call?: (module: ModuleKey, endpoint: string) => number;
+  /** Of the time in which this process runs. */
   readonly timeoutMs?: number;
   /** A pick was not answered in time, or without a host. */
   readonly onFailure?: (pick: Pick) => void;
@@ -39,6 +41,13 @@ export interface CallTally {
   err: number;
 }
 
+interface Waiting {
+  readonly startedMs: number;
+  /** On {@link SteadyCaller.ownTime}. */
+  readonly deadlineMs: number;
+  settle(pick: Pick): void;
+}
+
 export type Pick = { readonly retcode: number; readonly endpoint: string; readonly ms: number } | "timeout";
 
 export class SteadyCaller {
@@ -47,9 +56,11 @@ export class SteadyCaller {
   readonly retcodes = new Map<number, number>();
   timeouts = 0;
   slowestMs = 0;
+  readonly ownTime = new OwnTime(performance.now());
   #seq = 1;
-  readonly #waiting = new Map<number, (pick: Pick) => void>();
-  readonly #startedMs = new Map<number, number>();
+  /** Oldest first, and all wait equally long. */
+  readonly #waiting = new Map<number, Waiting>();
+  readonly #sweeper = setInterval(() => this.#sweep(), SWEEP_MS);
   readonly #response = makeGetHostResponse();
   readonly #out = new Uint8Array(256);
 
@@ -88,13 +99,24 @@ export class SteadyCaller {
     }
     const response = this.#response;
     if (!decodeGetHostResponse(datagram, HEADER_BYTES, datagram.length, response)) return;
-    const settle = this.#waiting.get(response.seq);
+    const waiting = this.#waiting.get(response.seq);
+    if (waiting === undefined) return;
     this.#waiting.delete(response.seq);
-    settle?.({
+    waiting.settle({
       retcode: response.retcode,
       endpoint: `${formatIp(response.ip)}:${response.port}`,
-      ms: performance.now() - this.#startedMs.get(response.seq)!,
+      ms: performance.now() - waiting.startedMs,
     });
+  }
+
+  #sweep(): void {
+    this.ownTime.tick(performance.now());
+    for (const [seq, { deadlineMs, settle }] of this.#waiting) {
+      if (deadlineMs > this.ownTime.ms) return;
+      this.#waiting.delete(seq);
+      this.timeouts++;
+      settle("timeout");
+    }
   }
 
   #send(end: number, module: ModuleKey): void {
@@ -111,19 +133,8 @@ export class SteadyCaller {
     const seq = this.#seq++;
     const end = encodeGetHostRequest(this.#out, HEADER_BYTES, seq, module.modid, module.cmdid);
     return new Promise((resolve) => {
-      const timeUp = (): void => {
-        if (!this.#waiting.delete(seq)) return;
-        this.#startedMs.delete(seq);
-        this.timeouts++;
-        resolve("timeout");
-      };
-      const timer = setTimeout(() => setTimeout(timeUp, GRACE_MS), this.options.timeoutMs ?? 1000);
-      this.#waiting.set(seq, (pick) => {
-        clearTimeout(timer);
-        this.#startedMs.delete(seq);
-        resolve(pick);
-      });
-      this.#startedMs.set(seq, performance.now());
+      const deadlineMs = this.ownTime.ms + (this.options.timeoutMs ?? 1000);
+      this.#waiting.set(seq, { startedMs: performance.now(), deadlineMs, settle: resolve });
       this.#send(sealFrame(this.#out, 0, MSG_GET_HOST_REQUEST, end), module);
     });
   }
@@ -186,6 +197,7 @@ export class SteadyCaller {
   }
 
   close(): void {
+    clearInterval(this.#sweeper);
     this.socket.close();
   }
 }
