@@ -52,6 +52,23 @@ describe("a snapshot", () => {
     expect(await new RouteSnapshot(path).load()).toEqual({ outcome: "loaded", routes: [] });
   });
 
+  test("of 5,000 routes is made in stretches of 2,000 routes and hosts at most, and others have their turn in between", async () => {
+    const route = HeldRoute.of({ ...ROUTES[1], hosts: Array.from({ length: 9 }, (_, i) => makeHost(i + 1, 80)) });
+    let inThisTurn = 0;
+    let most = 0;
+    function* routes() {
+      for (let i = 0; i < 5000; i++) {
+        if (inThisTurn === 0) setImmediate(() => (inThisTurn = 0));
+        most = Math.max(most, ++inThisTurn);
+        yield route;
+      }
+    }
+    await new RouteSnapshot(path).save(routes());
+    expect(most).toBeLessThanOrEqual(201);
+    const load = await new RouteSnapshot(path).load();
+    expect(load.outcome === "loaded" && load.routes).toHaveLength(5000);
+  });
+
   test("replaces the one before whole; one that cannot be written leaves the one before", async () => {
     const snapshot = new RouteSnapshot(path);
     await snapshot.save(HELD);
