@@ -12,7 +12,15 @@ import { AXES } from "./growth/axes.ts";
 import { exponentOf, type Growth, nameOf, shortNumber } from "./growth/growth.ts";
 import { drawGrowth } from "./growth/plot.ts";
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: "string" } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: "string" }, help: { type: "boolean", default: false } },
+});
+if (values.help) {
+  process.stdout.write("bun bench/growth.ts [name…] [--json FILE]\n");
+  for (const { name, of } of AXES) process.stdout.write(`  ${name.padEnd(8)} ${of}\n`);
+  process.exit(0);
+}
 for (const name of positionals) {
   if (AXES.some((axis) => axis.name === name)) continue;
   process.stderr.write(`there is no growth "${name}"; there are ${AXES.map((axis) => axis.name).join(", ")}\n`);

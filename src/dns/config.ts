@@ -26,7 +26,7 @@ export const dnsConfig = defineConfig("dns", {
       host: listenHost("agents"),
       port: listenPort("agents", 7778),
       out_buffer_bytes: key(z.int().min(65_536).max(67_108_864), {
-        doc: "Bytes waiting to be sent to one agent before it counts as too slow and is disconnected; it then reconnects and asks anew.",
+        doc: "Bytes waiting to be sent to one agent at most. What changes beyond that is remembered by module and sent as it is when the agent reads again.",
         default: 4_194_304,
         unit: "bytes",
         cost: "memory: this much for each slow agent",
@@ -41,7 +41,7 @@ export const dnsConfig = defineConfig("dns", {
         doc: "Modules one agent may watch; requests for more are answered but not kept up to date, and counted.",
         default: 100_000,
         unit: "modules",
-        cost: "about 100 bytes of memory each",
+        cost: "200 to 500 bytes of memory each",
       }),
     },
   },
