@@ -15,6 +15,7 @@ import type { Metrics } from "../platform/metrics-port.ts";
 import { version } from "../platform/version.ts";
 import { addRegistrations, type RegistrationApiDeps } from "./api-registrations.ts";
 import { hotPick } from "./hot-pick.ts";
+import { hotReports } from "./hot-reports.ts";
 import type { KeptDescription } from "./route-source.ts";
 import type { ModuleDescription } from "./shard-modules.ts";
 import { ShardUnavailable } from "./shard-pool.ts";
@@ -178,7 +179,10 @@ export function makeApp(deps: AgentAppDeps): HttpApp {
     clock: deps.clock,
     ready: deps.ready,
     problemFor: (error) => (error instanceof ShardUnavailable ? unavailable(error.message, 1) : undefined),
-    hot: [hotPick(deps.pick, (modid, cmdid, answer) => pickProblem({ modid, cmdid }, answer, deps))],
+    hot: [
+      hotPick(deps.pick, (modid, cmdid, answer) => pickProblem({ modid, cmdid }, answer, deps)),
+      hotReports(deps.report),
+    ],
   });
 
   app.openapi(pickRoute, async (c) => {

@@ -13,7 +13,8 @@ import { HttpTunnel, type TunnelSocket } from "./http-tunnel.ts";
 /** `head` ends with a whole line; the length of the body and the empty line are added. */
 export interface FrontAnswer {
   readonly head: string;
-  readonly body: string;
+  /** undefined: there is none, nor has it a length. */
+  readonly body: string | undefined;
   /** Of the body, in UTF-8; undefined: not known. */
   readonly bytes?: number | undefined;
 }
@@ -64,6 +65,17 @@ type FrontSocket = Bun.Socket<Caller>;
 
 /** Bytes of later requests that are held while one is answered. */
 const MAX_HELD = 65_536;
+
+/** All behind the head. */
+function restOf({ body, bytes }: FrontAnswer): string {
+  if (body === undefined) return "\r\n";
+  return `Content-Length: ${bytes ?? Buffer.byteLength(body)}\r\n\r\n${body}`;
+}
+
+/** How many bytes more than characters there are. */
+function extraBytes({ body, bytes }: FrontAnswer): number {
+  return body === undefined ? 0 : (bytes ?? Buffer.byteLength(body)) - body.length;
+}
 
 /** A connection. */
 class Caller {
@@ -136,10 +148,9 @@ class Caller {
         return;
       }
       this.#counters.answered++;
-      const { head, body, bytes: length = Buffer.byteLength(body) } = answer;
-      const rest = `Content-Length: ${length}\r\n\r\n`;
-      out += head + rest + body;
-      outBytes += head.length + rest.length + length;
+      const rest = restOf(answer);
+      out += answer.head + rest;
+      outBytes += answer.head.length + rest.length + extraBytes(answer);
       at = end;
     }
     if (at < text.length) this.#held = text.slice(at);
@@ -157,9 +168,8 @@ class Caller {
         return;
       }
       this.#counters.answered++;
-      const { head, body, bytes: length = Buffer.byteLength(body) } = later;
-      const rest = `Content-Length: ${length}\r\n\r\n`;
-      this.#send(head + rest + body, head.length + rest.length + length);
+      const rest = restOf(later);
+      this.#send(later.head + rest, later.head.length + rest.length + extraBytes(later));
       this.#goOn();
     });
   }

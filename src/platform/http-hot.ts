@@ -23,12 +23,12 @@ export interface HotRequest {
   /** Bytes of the body; undefined where that is not said before it comes. */
   readonly bodyBytes: number | undefined;
   /** The body, once. The request can be left to the general way after that too. */
-  text(): Promise<string>;
+  text(): string | Promise<string>;
 }
 
 export interface HotAnswer {
-  /** JSON. */
-  readonly body: string;
+  /** JSON; undefined: none, and the status is 204. */
+  readonly body: string | undefined;
   /** Of the body, in UTF-8, where that is known without looking. */
   readonly bytes?: number;
   /** Quoted. */
@@ -54,13 +54,15 @@ export interface PlainCall {
 /** `head` ends with a whole line; what is missing is the length of the body and an empty line. */
 export interface PlainAnswer {
   readonly head: string;
-  readonly body: string;
+  /** undefined: there is none, nor has it a length. */
+  readonly body: string | undefined;
+  /** Of the body, in UTF-8; undefined: not known. */
   readonly bytes: number | undefined;
 }
 
 export interface HotCall {
-  readonly method: "GET" | "PUT";
-  /** The pattern, with `:name` for parameters. */
+  readonly method: "GET" | "PUT" | "POST";
+  /** The pattern, with `:name` for parameters, if it has any. */
   readonly path: string;
   /** Must not throw; may reject. */
   answer(call: HotRequest): HotResult | Promise<HotResult>;
@@ -108,6 +110,8 @@ interface Known {
   /** Of answers with an entity tag, and of those without: all that is the same in each. */
   readonly tagged: SharedHead;
   readonly untagged: SharedHead;
+  /** Of answers without a body. */
+  readonly bodiless: SharedHead;
 }
 
 /**
@@ -115,7 +119,7 @@ interface Known {
  * which copies it: the server's own copying takes a third of what reading ten names and values out of an object does.
  */
 interface SharedHead {
-  readonly init: { readonly headers: Headers };
+  readonly init: { readonly headers: Headers; readonly status: number };
   readonly text: string;
 }
 
@@ -123,23 +127,27 @@ function headerLine(name: string, value: string): string {
   return `${name.replace(/(^|-)[a-z]/g, (letter) => letter.toUpperCase())}: ${value}\r\n`;
 }
 
-function sharedHead(call: HotCall, headers: Readonly<Record<string, string>>, cacheControl: string): SharedHead {
-  const own: Record<string, string> = { "content-type": "application/json", ...headers };
-  if (call.method === "GET") own["cache-control"] = cacheControl;
-  const lines = Object.entries(own).map(([name, value]) => headerLine(name, value));
-  return { init: { headers: new Headers(own) }, text: `HTTP/1.1 200 OK\r\n${lines.join("")}` };
+function sharedHead(status: 200 | 204, headers: Readonly<Record<string, string>>): SharedHead {
+  const lines = Object.entries(headers).map(([name, value]) => headerLine(name, value));
+  return {
+    init: { headers: new Headers(headers), status },
+    text: `HTTP/1.1 ${status} ${status === 200 ? "OK" : "No Content"}\r\n${lines.join("")}`,
+  };
 }
 
 function known(call: HotCall, series: RequestSeries, headers: Readonly<Record<string, string>>): Known {
   const first = call.path.indexOf(":");
-  const rest = call.path.slice(first).split("/");
+  const rest = first < 0 ? [] : call.path.slice(first).split("/");
+  const json = { "content-type": "application/json", ...headers };
+  const isRead = call.method === "GET";
   return {
     call,
     series,
-    prefix: call.path.slice(0, first),
+    prefix: first < 0 ? call.path : call.path.slice(0, first),
     rest: rest.map((segment) => (segment.startsWith(":") ? undefined : segment)),
-    tagged: sharedHead(call, headers, "no-cache"),
-    untagged: sharedHead(call, headers, "no-store"),
+    tagged: sharedHead(200, isRead ? { ...json, "cache-control": "no-cache" } : json),
+    untagged: sharedHead(200, isRead ? { ...json, "cache-control": "no-store" } : json),
+    bodiless: sharedHead(204, headers),
   };
 }
 
@@ -147,6 +155,7 @@ function known(call: HotCall, series: RequestSeries, headers: Readonly<Record<st
 function paramsOf(url: string, start: number, { prefix, rest }: Known): readonly string[] | undefined {
   const params: string[] = [];
   let from = start + prefix.length;
+  if (rest.length === 0) return url.length === from ? params : undefined;
   for (let i = 0; i < rest.length; i++) {
     const slash = url.indexOf("/", from);
     const isLast = i === rest.length - 1;
@@ -246,8 +255,8 @@ class ReadCall implements HotRequest {
     return value === "" ? undefined : value;
   }
 
-  text(): Promise<string> {
-    return Promise.resolve(this.#body);
+  text(): string {
+    return this.#body;
   }
 }
 
@@ -263,7 +272,7 @@ export class HotCalls {
       options.calls
         .filter((call) => call.method === method)
         .map((call) => known(call, options.series(call), options.headers));
-    this.#byMethod = { GET: of("GET"), PUT: of("PUT") };
+    this.#byMethod = { GET: of("GET"), PUT: of("PUT"), POST: of("POST") };
   }
 
   /** Whether there are any. */
@@ -299,7 +308,7 @@ export class HotCalls {
   }
 
   #response(
-    { series, tagged, untagged }: Known,
+    { series, tagged, untagged, bodiless }: Known,
     requestId: string,
     result: HotAnswer | ProblemError,
     startedMs: number,
@@ -313,11 +322,11 @@ export class HotCalls {
       return response;
     }
     const { body, etag } = result;
-    const { init } = etag === undefined ? untagged : tagged;
+    const { init } = body === undefined ? bodiless : etag === undefined ? untagged : tagged;
     init.headers.set("x-request-id", requestId);
     if (etag !== undefined) init.headers.set("etag", etag);
-    series.count(200, clock.nowMs() - startedMs);
-    return new Response(body, init);
+    series.count(init.status, clock.nowMs() - startedMs);
+    return new Response(body ?? null, init);
   }
 
   /** Answers a request that was read elsewhere, as text. undefined: it goes the general way. */
@@ -348,7 +357,7 @@ export class HotCalls {
   }
 
   #text(
-    { series, tagged, untagged }: Known,
+    { series, tagged, untagged, bodiless }: Known,
     requestId: string,
     result: HotResult,
     startedMs: number,
@@ -361,10 +370,15 @@ export class HotCalls {
       const own = { "content-type": PROBLEM_TYPE, ...options.headers, ...headers };
       const lines = Object.entries(own).map(([name, value]) => headerLine(name, value));
       series.count(status, clock.nowMs() - startedMs);
-      return { head: `HTTP/1.1 ${status} ${reasonOf(status)}\r\n${lines.join("")}${last}`, body: problemBody(result), bytes: undefined };
+      return {
+        head: `HTTP/1.1 ${status} ${reasonOf(status)}\r\n${lines.join("")}${last}`,
+        body: problemBody(result),
+        bytes: undefined,
+      };
     }
     const { body, bytes, etag } = result;
-    series.count(200, clock.nowMs() - startedMs);
+    series.count(body === undefined ? 204 : 200, clock.nowMs() - startedMs);
+    if (body === undefined) return { head: bodiless.text + last, body, bytes };
     const head = etag === undefined ? untagged.text + last : `${tagged.text}ETag: ${etag}\r\n${last}`;
     return { head, body, bytes };
   }

@@ -7,9 +7,9 @@ import { ManualClock } from "../support/manual-clock.ts";
 import { RecordingLog } from "../support/recording-log.ts";
 
 function rig(answer: (call: HotRequest, path: string) => HotResult | Promise<HotResult>) {
-  const paths = ["PUT /v1/a/:id/beat", "PUT /v1/a/:id", "GET /v1/b/:x/:y"];
+  const paths = ["PUT /v1/a/:id/beat", "PUT /v1/a/:id", "GET /v1/b/:x/:y", "POST /v1/c"];
   const calls: HotCall[] = paths.map((text) => {
-    const [method, path] = text.split(" ") as ["GET" | "PUT", string];
+    const [method, path] = text.split(" ") as ["GET" | "PUT" | "POST", string];
     return { method, path, answer: (call) => answer(call, path) };
   });
   const series = new RequestSeries("PUT", "all");
@@ -37,6 +37,7 @@ describe("a pattern", () => {
     ["PUT", "/v1/a/x:80", "/v1/a/:id x:80"],
     ["PUT", "/v1/a/1/beat", "/v1/a/:id/beat 1"],
     ["GET", "/v1/b/1/2", "/v1/b/:x/:y 1,2"],
+    ["POST", "/v1/c", "/v1/c "],
   ])("is met by %s %s", async (method, path, body) => {
     expect(await (await ask(method, path)).text()).toBe(body);
   });
@@ -58,6 +59,10 @@ describe("a pattern", () => {
     ["GET", "/v1/b//2"],
     ["GET", "/v1/b/1/2/3"],
     ["GET", "/"],
+    ["GET", "/v1/c"],
+    ["POST", "/v1/c/"],
+    ["POST", "/v1/cc"],
+    ["POST", "/v1/c?x=1"],
   ])("is not met by %s %s, which goes the general way", async (method, path) => {
     expect(await (await ask(method, path)).text()).toBe("general ");
   });

@@ -75,7 +75,9 @@ describe("behind a front", () => {
         ? undefined
         : params[0] === "gone"
           ? new ProblemError(503, "gone", { headers: { "retry-after": "1" } })
-          : { body: JSON.stringify({ name: params[0], address }), etag: '"7"' },
+          : params[0] === "none"
+            ? { body: undefined }
+            : { body: JSON.stringify({ name: params[0], address }), etag: '"7"' },
   };
 
   function serveBoth(): readonly [HttpServer, HttpServer] {
@@ -86,7 +88,7 @@ describe("behind a front", () => {
     return [server, direct];
   }
 
-  test.each(["/v1/hot/a", "/v1/hot/gone", "/v1/hot/left", "/v1/hot/a?b", "/v1/nothing"])(
+  test.each(["/v1/hot/a", "/v1/hot/none", "/v1/hot/gone", "/v1/hot/left", "/v1/hot/a?b", "/v1/nothing"])(
     "%s is answered as by a server alone, header for header, wherever the answer comes from",
     async (path) => {
       const [fronted, alone] = serveBoth();
