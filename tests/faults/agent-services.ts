@@ -8,7 +8,7 @@ import { ADMIN_TOKEN, type LarsProcess } from "../support/lars-processes.ts";
 import { readExpiries } from "./expiries.ts";
 import type { RegisteringOptions } from "./registering-process.ts";
 
-/** From the end of a fault until they are in their routes again. */
+/** From when all processes are ready after a fault until they are in their routes again. */
 const BACK_WITHIN_MS = 5000;
 const MODID = 600;
 
@@ -49,9 +49,9 @@ export class AgentServices {
     );
   }
 
-  /** They are in their routes again, soon after a fault that ended at `endedAtMs` on performance.now(). */
-  async back(dns: LarsProcess, endedAtMs: number): Promise<void> {
-    await this.registered(dns, endedAtMs + BACK_WITHIN_MS - performance.now());
+  /** They are in their routes again, soon after a fault. `readyAtMs`: when all processes were, on performance.now(). */
+  async back(dns: LarsProcess, readyAtMs: number): Promise<void> {
+    await this.registered(dns, readyAtMs + BACK_WITHIN_MS - performance.now());
   }
 
   /** After a fault during which the agent reached a dns: neither left its route. */

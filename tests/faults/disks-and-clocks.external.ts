@@ -36,13 +36,13 @@ describe.skipIf(noDisk !== undefined)(`a full disk${unless(noDisk)}`, () => {
     });
     scene = new FaultScene(lars);
     await scene.prepare();
-  }, 60_000);
+  }, 120_000);
 
   afterAll(async () => {
     await scene?.stop();
     await disk?.unmount();
     await agentDisk?.unmount();
-  }, 60_000);
+  }, 120_000);
 
   test("of SQLite: writes are refused while it is full, no pick fails, nothing acknowledged is lost", async () => {
     let refused = 0;
@@ -128,11 +128,11 @@ describe.skipIf(noClock !== undefined)(`a clock that is set${unless(noClock)}`, 
     clock = new SteppedClock(join(temporaryFolder("clock"), "offset"));
     scene = new FaultScene(await startLars({ env: clock.env }));
     await scene.prepare();
-  }, 60_000);
+  }, 120_000);
 
   afterAll(async () => {
     await scene?.stop();
-  }, 60_000);
+  }, 120_000);
 
   /** The clock that dns tells in its change log is the one that was set. */
   async function expectOffBy(seconds: number): Promise<void> {

@@ -76,10 +76,8 @@ export class FaultScene {
     expect((await this.lars.admin("POST", "/v1/import", { routes })).status).toBe(200);
     const [agent] = this.lars.agent;
     for (const { modid, cmdid } of routes) {
-      await eventually(async () => {
-        const response = await agent!.fetch(`/v1/hosts/${modid}/${cmdid}`);
-        expect(response.status).toBe(200);
-      });
+      const picked = async () => expect((await agent!.fetch(`/v1/hosts/${modid}/${cmdid}`)).status).toBe(200);
+      await eventually(picked, { timeoutMs: 20_000 });
     }
     await this.#leases.register();
     this.#leases.start();
@@ -98,6 +96,8 @@ export class FaultScene {
   async run(fault: Fault): Promise<FaultRow> {
     const { picksPerSecond = 800, writesPerSecond = 20 } = this.options;
     const [agent] = this.lars.agent;
+    // The row before may have failed in the middle.
+    await Promise.all(this.lars.all.map((process) => process.ready(60_000)));
     const before = await this.#stored();
     const startRevision = await headRevision(this.lars.dns[0]!);
     const writer = new RouteWriter({
@@ -129,8 +129,8 @@ export class FaultScene {
       const endedAtMs = performance.now();
       await fault.end();
       const healedAtMs = await this.#healed(writer, callers, endedAtMs);
-      await this.#services.back(this.lars.dns[0]!, endedAtMs);
       await Promise.all(this.lars.all.map((process) => process.ready(60_000)));
+      await this.#services.back(this.lars.dns[0]!, performance.now());
       await writer.stop();
       const log = await this.#settled(writer, callers, startRevision);
       const summary = await callers.end();

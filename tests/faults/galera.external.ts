@@ -24,7 +24,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await scene?.stop();
   await galera?.remove();
-}, 60_000);
+}, 120_000);
 
 /** The node that our processes are connected to. */
 async function writtenNode(): Promise<GaleraNode> {

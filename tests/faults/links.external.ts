@@ -37,7 +37,7 @@ describe.skipIf(refused !== undefined)(`links${unless(refused)}`, () => {
     });
     scene = new FaultScene(lars, { callersCommand: at("agent-0").command });
     await scene.prepare();
-  }, 60_000);
+  }, 180_000);
 
   afterAll(async () => {
     await scene?.stop();

@@ -19,12 +19,12 @@ beforeAll(async () => {
     await startLars({ databaseUrl: await mariadb.createDatabase("lars_faults"), dns: 2, report: 2 }),
   );
   await scene.prepare();
-}, 60_000);
+}, 120_000);
 
 afterAll(async () => {
   await scene?.stop();
   await mariadb?.remove();
-}, 60_000);
+}, 120_000);
 
 function killed(name: string, of: () => Promise<LarsProcess> | LarsProcess): Fault {
   let victim: LarsProcess;

@@ -44,7 +44,7 @@ describe.skipIf(refused !== undefined)(`zones${unless(refused)}`, () => {
     for (const process of [follower, ...made.report, agent]) await process.start();
     scene = new FaultScene(lars, { callersCommand: at("agent-0").command });
     await scene.prepare();
-  }, 60_000);
+  }, 180_000);
 
   afterAll(async () => {
     await follower?.stop();

@@ -19,6 +19,9 @@ export interface Kept {
   silent: boolean;
 }
 
+/** The first of all, of a service that is not there yet: nothing is late for it. */
+const REGISTER_TIMEOUT_MS = 10_000;
+
 export class LeaseKeeper {
   readonly services = new Map<string, Kept>();
   readonly #options: KeeperOptions;
@@ -34,7 +37,7 @@ export class LeaseKeeper {
   /** Registers (at the service `first`, where the first heartbeat does not go) and begins to beat. */
   async add(id: string, body: Readonly<Record<string, unknown>>, first = 0): Promise<Kept> {
     const kept: Kept = { id, body, beats: 0, lost: 0, heardAtMs: 0, silent: false };
-    const response = await this.#send(kept, "", first);
+    const response = await this.#send(kept, "", first, REGISTER_TIMEOUT_MS);
     if (response?.status !== 200) throw new Error(`${id} is not registered: ${await response?.text()}`);
     kept.heardAtMs = performance.now();
     this.services.set(id, kept);
@@ -72,7 +75,12 @@ export class LeaseKeeper {
     });
   }
 
-  async #send(kept: Kept, path: string, server: number): Promise<Response | undefined> {
+  async #send(
+    kept: Kept,
+    path: string,
+    server: number,
+    timeoutMs = Math.max(500, this.#options.ttlSeconds * 250),
+  ): Promise<Response | undefined> {
     const urls = this.#options.urls();
     const authorization = `Bearer ${this.#options.token}`;
     try {
@@ -80,7 +88,7 @@ export class LeaseKeeper {
         method: "PUT",
         headers: { authorization, "content-type": "application/json" },
         body: path === "" ? JSON.stringify({ ...kept.body, ttlSeconds: this.#options.ttlSeconds }) : null,
-        signal: AbortSignal.timeout(Math.max(500, this.#options.ttlSeconds * 250)),
+        signal: AbortSignal.timeout(timeoutMs),
       });
       if (response.status === 200) await response.arrayBuffer();
       return response;
