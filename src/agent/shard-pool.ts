@@ -53,6 +53,8 @@ interface Slot {
   /** Picks to be sent when this turn of the event loop is over and the batch before was taken up (pick-batch.ts). */
   readonly picks: number[];
   picksUnderWay: boolean;
+  /** Reports of this turn of the event loop. They leave with its end, or before whatever else is posted. */
+  reports: CallReport[];
   ready: boolean;
   port: number;
   receiveBufferBytes: number;
@@ -78,10 +80,10 @@ export class ShardPool {
   readonly #slots: Slot[] = [];
   #nextId = 1;
   #stopping = false;
-  #picksScheduled = false;
+  #flushScheduled = false;
   /** Asked for over HTTP only: picked from here. */
   readonly lentModules: LentModules;
-  readonly #flushPicks = (): void => this.#sendPicks();
+  readonly #flush = (): void => this.#sendAll();
   readonly #sweeper: Timer;
   #startup: { resolve(): void; reject(error: Error): void } | undefined;
 
@@ -119,6 +121,7 @@ export class ShardPool {
           pending: new Map(),
           picks: [],
           picksUnderWay: false,
+          reports: [],
           ready: false,
           port: 0,
           receiveBufferBytes: 0,
@@ -209,6 +212,7 @@ export class ShardPool {
   /** False: there is nobody now. */
   #post(slot: Slot, message: ToShard, transfer: Bun.Transferable[] = []): boolean {
     if (slot.worker === undefined) return false;
+    this.#sendReportsTo(slot);
     slot.worker.postMessage(message, transfer);
     this.#ring(slot);
     return true;
@@ -296,6 +300,7 @@ export class ShardPool {
     slot.pending.clear();
     slot.picks.length = 0;
     slot.picksUnderWay = false;
+    slot.reports = [];
     this.lentModules.lost(slot.index);
     slot.stopped?.();
     if (this.#stopping) return;
@@ -329,11 +334,25 @@ export class ShardPool {
     });
   }
 
-  #sendPicks(): void {
-    this.#picksScheduled = false;
+  #scheduleFlush(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    setImmediate(this.#flush);
+  }
+
+  #sendAll(): void {
+    this.#flushScheduled = false;
     for (const slot of this.#slots) {
+      this.#sendReportsTo(slot);
       this.#sendPicksTo(slot);
     }
+  }
+
+  #sendReportsTo(slot: Slot): void {
+    if (slot.reports.length === 0) return;
+    const { reports } = slot;
+    slot.reports = [];
+    this.#post(slot, { type: "report", reports });
   }
 
   /** One batch at a time: while a shard is at one, the next grows, so the busier it is the fewer messages it gets. */
@@ -363,9 +382,7 @@ export class ShardPool {
     const slot = this.#owner(modid, cmdid);
     return this.#ask(slot, (id) => {
       slot.picks.push(id, modid, cmdid, keyHash);
-      if (this.#picksScheduled) return;
-      this.#picksScheduled = true;
-      setImmediate(this.#flushPicks);
+      this.#scheduleFlush();
     }) as Promise<PickAnswer>;
   }
 
@@ -390,9 +407,11 @@ export class ShardPool {
   }
 
   report(reports: readonly CallReport[]): void {
-    const others = reports.filter((report) => !this.lentModules.report(report));
-    const byOwner = Map.groupBy(others, ({ modid, cmdid }) => this.#owner(modid, cmdid));
-    for (const [slot, own] of byOwner) this.#post(slot, { type: "report", reports: own });
+    for (const report of reports) {
+      if (this.lentModules.report(report)) continue;
+      this.#owner(report.modid, report.cmdid).reports.push(report);
+      this.#scheduleFlush();
+    }
   }
 
   route(update: RouteUpdate): void {

@@ -127,6 +127,18 @@ test("picks and reports of the main thread (HTTP) and of UDP callers are one bal
   expect(await rig.pool.describe(9, 9)).toBeUndefined();
 });
 
+test("reports are heard before what is asked for after them, in the same turn too, and those before a stop are counted", async () => {
+  const rig = new Rig();
+  await rig.pool.start();
+  rig.put(route(1, 1, 7, 8));
+  const report = { modid: 1, cmdid: 1, ip: 7, port: 80, latencyUs: 0, succeeded: true };
+  for (let i = 0; i < 3; i++) rig.pool.report([report]);
+  expect((await rig.pool.describe(1, 1))!.hosts[0]).toMatchObject({ totalSucc: 3 });
+  rig.pool.report([report, report]);
+  await rig.pool.stop();
+  expect(rig.totals(1, 1)).toEqual({ succ: 5, err: 0 });
+});
+
 test("a shard that dies is restarted on its port, serves again from the routes known, and goes on counting", async () => {
   const rig = new Rig();
   await rig.pool.start();
