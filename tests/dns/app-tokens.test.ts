@@ -67,9 +67,10 @@ describe("every call x every role", () => {
     if (!enough) expect(rig.tokens.tokens).toHaveLength(4);
   });
 
+  const documented = loadedApp();
+
   test.each(calls.map((call) => [call] as const))("%s documents 401, 429 and, when not for all, 403", async (call) => {
-    const { app } = await loadedApp();
-    const statuses = await documentedStatuses(app, call);
+    const statuses = await documentedStatuses((await documented).app, call);
     expect(statuses).toContain(401);
     expect(statuses).toContain(429);
     if (CALLS[call] !== "reader") expect(statuses).toContain(403);

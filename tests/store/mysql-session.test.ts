@@ -12,14 +12,14 @@ afterEach(async () => {
   for (const work of cleanUps.splice(0).reverse()) await work();
 });
 
-async function rig(): Promise<{ node: FakeNode; database: MysqlDatabase }> {
+async function rig(queryTimeoutMs = 1_000): Promise<{ node: FakeNode; database: MysqlDatabase }> {
   const node = await FakeNode.start();
   cleanUps.push(() => node.down());
   node.facts = { wsrep_on: "OFF", read_only: "OFF" };
   const hosts = [{ host: "127.0.0.1", port: node.port }];
   const database = new MysqlDatabase(
     { dialect: "mysql", user: "u", password: "p", database: "d", hosts },
-    { connections: 1, connectTimeoutMs: 1_000, queryTimeoutMs: 1_000, scanTimeoutMs: 1_000 },
+    { connections: 1, connectTimeoutMs: 1_000, queryTimeoutMs, scanTimeoutMs: 1_000 },
   );
   cleanUps.push(() => database.close());
   return { node, database };
@@ -132,7 +132,7 @@ test("a statement by itself is repeated after a deadlock", async () => {
 });
 
 test("a statement by itself that takes too long is not repeated", async () => {
-  const { node, database } = await rig();
+  const { node, database } = await rig(300);
   await database.statement("UPDATE c");
   node.hangs = true;
   await expect(database.statement("UPDATE d")).rejects.toThrow(StoreUnavailable);
