@@ -1,11 +1,14 @@
-// GET /v1/hosts/{modid}/{cmdid} without a hash key: the pick of callers that have no native client. What is picked in
+// GET /v1/hosts/{modid}/{cmdid}, and with a hash key that needs no escape: the pick of callers that have no native client. What is picked in
 // this thread is answered before the call returns: a promise alone makes an answer 3 to 7 us dearer, for the server then
 // keeps the request and writes each answer by itself.
 import { formatIp } from "../core/endpoint.ts";
+import { hashText } from "../core/hash.ts";
 import { parseModuleId } from "../core/module-key.ts";
 import type { HotAnswer, HotCall } from "../platform/http-hot.ts";
 import type { ProblemError } from "../platform/http-problem.ts";
 import type { PickAnswer } from "./shard-protocol.ts";
+
+const HASH_KEY = /^hashKey=([A-Za-z0-9._~-]{1,1024})$/;
 
 type Answered = HotAnswer | ProblemError | undefined;
 
@@ -22,11 +25,14 @@ export function hotPick(
   return {
     method: "GET",
     path: "/v1/hosts/:modid/:cmdid",
-    answer({ params }): Answered | Promise<Answered> {
+    takesQuery: true,
+    answer({ params, query }): Answered | Promise<Answered> {
       const modid = parseModuleId(params[0]!);
       const cmdid = parseModuleId(params[1]!);
       if (modid === undefined || cmdid === undefined) return undefined;
-      const picked = pick(modid, cmdid, 0);
+      const key = query === "" ? undefined : HASH_KEY.exec(query)?.[1];
+      if (query !== "" && key === undefined) return undefined;
+      const picked = pick(modid, cmdid, key === undefined ? 0 : hashText(key));
       if (!(picked instanceof Promise)) return answered(modid, cmdid, picked);
       return picked.then(
         (answer) => answered(modid, cmdid, answer),

@@ -13,6 +13,11 @@ interface Encoded {
   readonly bytes: number;
 }
 
+/** One strong tag, or none: lists, weak ones and `*` are the general way's. */
+function isPlainTag(text: string | undefined): boolean {
+  return text === undefined || /^"\d+"$/.test(text);
+}
+
 /** `json`: the route as the general way answers it. */
 export function hotRoute(deps: DnsAppDeps, json: (route: RouteRecord) => unknown): HotCall {
   const encoded = new WeakMap<RouteRecord, Encoded>();
@@ -24,8 +29,9 @@ export function hotRoute(deps: DnsAppDeps, json: (route: RouteRecord) => unknown
     path: "/v1/routes/:modid/:cmdid",
     answer(call) {
       const { params } = call;
+      const known = call.header("if-none-match");
       // Conditions, waits, tokens that must be looked up and everything that is refused go the general way.
-      if (deps.maxAgeMs !== undefined || !routes.loaded || call.header("if-none-match") !== undefined) return undefined;
+      if (deps.maxAgeMs !== undefined || !routes.loaded || !isPlainTag(known)) return undefined;
       const modid = parseModuleId(params[0]!);
       const cmdid = parseModuleId(params[1]!);
       if (modid === undefined || cmdid === undefined) return undefined;
@@ -39,7 +45,7 @@ export function hotRoute(deps: DnsAppDeps, json: (route: RouteRecord) => unknown
         answer = { shownRevision, etag: `"${shownRevision}"`, body, bytes: new TextEncoder().encode(body).length };
         encoded.set(route, answer);
       }
-      return answer;
+      return known === answer.etag ? { body: undefined, etag: known } : answer;
     },
   };
 }

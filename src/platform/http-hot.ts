@@ -15,6 +15,8 @@ export type HotHeader = "authorization" | "content-type" | "if-none-match";
 export interface HotRequest {
   /** What stands for the pattern's parameters, in its order; none is empty or has an escape. */
   readonly params: readonly string[];
+  /** What stands behind the question mark, of letters, digits and `-._~=&`; "": nothing. */
+  readonly query: string;
   readonly requestId: string;
   /** The caller's; undefined where the runtime does not tell. */
   readonly address: string | undefined;
@@ -27,7 +29,7 @@ export interface HotRequest {
 }
 
 export interface HotAnswer {
-  /** JSON; undefined: none, and the status is 204. */
+  /** JSON; undefined: none, and the status is 304 with an entity tag, else 204. */
   readonly body: string | undefined;
   /** Of the body, in UTF-8, where that is known without looking. */
   readonly bytes?: number;
@@ -41,8 +43,9 @@ export type HotResult = HotAnswer | ProblemError | undefined;
 /** A request whose bytes were read by somebody who answers with bytes (src/net/http-front.ts). */
 export interface PlainCall {
   readonly method: string;
-  /** No query, no escape. */
+  /** No escape. */
   readonly path: string;
+  readonly query: string;
   /** "" for headers that were not given. */
   readonly requestId: string;
   readonly authorization: string;
@@ -64,6 +67,8 @@ export interface HotCall {
   readonly method: "GET" | "PUT" | "POST";
   /** The pattern, with `:name` for parameters, if it has any. */
   readonly path: string;
+  /** Whether it is asked about queries too, where they are read as text. */
+  readonly takesQuery?: boolean;
   /** Must not throw; may reject. */
   answer(call: HotRequest): HotResult | Promise<HotResult>;
 }
@@ -110,8 +115,9 @@ interface Known {
   /** Of answers with an entity tag, and of those without: all that is the same in each. */
   readonly tagged: SharedHead;
   readonly untagged: SharedHead;
-  /** Of answers without a body. */
+  /** Of answers without a body: 204, and 304. */
   readonly bodiless: SharedHead;
+  readonly unchanged: SharedHead;
 }
 
 /**
@@ -119,6 +125,7 @@ interface Known {
  * which copies it: the server's own copying takes a third of what reading ten names and values out of an object does.
  */
 interface SharedHead {
+  readonly status: number;
   readonly init: { readonly headers: Headers; readonly status: number };
   readonly text: string;
 }
@@ -127,11 +134,14 @@ function headerLine(name: string, value: string): string {
   return `${name.replace(/(^|-)[a-z]/g, (letter) => letter.toUpperCase())}: ${value}\r\n`;
 }
 
-function sharedHead(status: 200 | 204, headers: Readonly<Record<string, string>>): SharedHead {
+const REASONS = { 200: "OK", 204: "No Content", 304: "Not Modified" } as const;
+
+function sharedHead(status: keyof typeof REASONS, headers: Readonly<Record<string, string>>): SharedHead {
   const lines = Object.entries(headers).map(([name, value]) => headerLine(name, value));
   return {
+    status,
     init: { headers: new Headers(headers), status },
-    text: `HTTP/1.1 ${status} ${status === 200 ? "OK" : "No Content"}\r\n${lines.join("")}`,
+    text: `HTTP/1.1 ${status} ${REASONS[status]}\r\n${lines.join("")}`,
   };
 }
 
@@ -148,7 +158,14 @@ function known(call: HotCall, series: RequestSeries, headers: Readonly<Record<st
     tagged: sharedHead(200, isRead ? { ...json, "cache-control": "no-cache" } : json),
     untagged: sharedHead(200, isRead ? { ...json, "cache-control": "no-store" } : json),
     bodiless: sharedHead(204, headers),
+    unchanged: sharedHead(304, { ...headers, "cache-control": "no-cache" }),
   };
+}
+
+/** What is the same in all answers of that kind. */
+function headOf({ tagged, untagged, bodiless, unchanged }: Known, { body, etag }: HotAnswer): SharedHead {
+  if (body === undefined) return etag === undefined ? bodiless : unchanged;
+  return etag === undefined ? untagged : tagged;
 }
 
 /** The parameters of the path at `start` of `url`, under the pattern's prefix; undefined: it is not of this pattern. */
@@ -171,6 +188,7 @@ function paramsOf(url: string, start: number, { prefix, rest }: Known): readonly
 
 /** What a call is told of a request as the server hands it over. */
 class FetchedCall implements HotRequest {
+  readonly query = "";
   readonly #request: Request;
   readonly #bindings: HttpBindings | undefined;
   #read: string | undefined;
@@ -217,6 +235,7 @@ class FetchedCall implements HotRequest {
 
 /** What a call is told of a request that was read as text. */
 class ReadCall implements HotRequest {
+  readonly query: string;
   readonly #address: () => string | undefined;
   readonly #authorization: string;
   readonly #contentType: string;
@@ -224,11 +243,12 @@ class ReadCall implements HotRequest {
   readonly #body: string;
 
   constructor(
-    { authorization, contentType, ifNoneMatch, body }: PlainCall,
+    { query, authorization, contentType, ifNoneMatch, body }: PlainCall,
     address: () => string | undefined,
     readonly params: readonly string[],
     readonly requestId: string,
   ) {
+    this.query = query;
     this.#address = address;
     this.#authorization = authorization;
     this.#contentType = contentType;
@@ -307,13 +327,9 @@ export class HotCalls {
     return general(request);
   }
 
-  #response(
-    { series, tagged, untagged, bodiless }: Known,
-    requestId: string,
-    result: HotAnswer | ProblemError,
-    startedMs: number,
-  ): Response {
+  #response(known: Known, requestId: string, result: HotAnswer | ProblemError, startedMs: number): Response {
     const { clock, headers } = this.#options;
+    const { series } = known;
     if (result instanceof ProblemError) {
       const response = problemOf(result);
       response.headers.set("x-request-id", requestId);
@@ -322,7 +338,7 @@ export class HotCalls {
       return response;
     }
     const { body, etag } = result;
-    const { init } = body === undefined ? bodiless : etag === undefined ? untagged : tagged;
+    const { init } = headOf(known, result);
     init.headers.set("x-request-id", requestId);
     if (etag !== undefined) init.headers.set("etag", etag);
     series.count(init.status, clock.nowMs() - startedMs);
@@ -341,6 +357,7 @@ export class HotCalls {
       if (!path.startsWith(candidate.prefix)) continue;
       const params = paramsOf(path, 0, candidate);
       if (params === undefined) continue;
+      if (plain.query !== "" && candidate.call.takesQuery !== true) return undefined;
       const startedMs = this.#options.clock.nowMs();
       const call = new ReadCall(plain, address, params, properId(plain.requestId === "" ? null : plain.requestId));
       const result = candidate.call.answer(call);
@@ -356,14 +373,10 @@ export class HotCalls {
     return undefined;
   }
 
-  #text(
-    { series, tagged, untagged, bodiless }: Known,
-    requestId: string,
-    result: HotResult,
-    startedMs: number,
-  ): PlainAnswer | undefined {
+  #text(known: Known, requestId: string, result: HotResult, startedMs: number): PlainAnswer | undefined {
     if (result === undefined) return undefined;
     const { clock, headers } = this.#options;
+    const { series } = known;
     const last = `x-request-id: ${requestId}\r\n${this.#dateLine()}`;
     if (result instanceof ProblemError) {
       const { status, options } = result;
@@ -377,9 +390,9 @@ export class HotCalls {
       };
     }
     const { body, bytes, etag } = result;
-    series.count(body === undefined ? 204 : 200, clock.nowMs() - startedMs);
-    if (body === undefined) return { head: bodiless.text + last, body, bytes };
-    const head = etag === undefined ? untagged.text + last : `${tagged.text}ETag: ${etag}\r\n${last}`;
+    const { text, status } = headOf(known, result);
+    series.count(status, clock.nowMs() - startedMs);
+    const head = etag === undefined ? text + last : `${text}ETag: ${etag}\r\n${last}`;
     return { head, body, bytes };
   }
 

@@ -1,5 +1,5 @@
-// The plainest form of an HTTP/1.1 request, read out of the text of a connection: what libraries send for a call without
-// a query. Anything else (another method or version, a query, an escape, a header that changes how the request is to be
+// The plainest form of an HTTP/1.1 request, read out of the text of a connection: what libraries send for a call that
+// needs no escapes. Anything else (another method or version, an escape, a header that changes how the request is to be
 // read, a body that is long, chunked or not plain ASCII, a line that is not well formed) is no plain request and is left
 // to a real server, with all that follows on the connection. So this says no wherever there is a doubt: it never has to
 // be as clever as a server, only never to understand what a server would understand otherwise.
@@ -12,6 +12,8 @@ export interface PlainRequest {
   method: "GET" | "PUT" | "POST";
   /** Of letters, digits and `-._~:/`; no segment begins with a dot. */
   path: string;
+  /** Of letters, digits and `-._~=&`; "": none. */
+  query: string;
   /** "" where they were not given. */
   requestId: string;
   authorization: string;
@@ -29,6 +31,7 @@ export function makePlainRequest(): PlainRequest {
   return {
     method: "GET",
     path: "",
+    query: "",
     requestId: "",
     authorization: "",
     contentType: "",
@@ -56,6 +59,7 @@ const SPACE = 32;
 const SLASH = 47;
 const DOT = 46;
 const COLON = 58;
+const QUESTION = 63;
 
 function charset(characters: string): Uint8Array {
   const set = new Uint8Array(256);
@@ -65,6 +69,7 @@ function charset(characters: string): Uint8Array {
 
 const ALPHANUMERIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const IN_PATH = charset(`${ALPHANUMERIC}-._~:/`);
+const IN_QUERY = charset(`${ALPHANUMERIC}-._~=&`);
 /** RFC 9110, token. */
 const IN_NAME = charset(`${ALPHANUMERIC}!#$%&'*+-.^_\`|~`);
 /** Names and dotted addresses that are valid in any URL. Others may be too. */
@@ -86,23 +91,26 @@ export function readPlainRequest(text: string, start: number, into: PlainRequest
   const pathStart = readMethod(text, start, into);
   if (pathStart <= 0) return pathStart;
   const pathEnd = endOfPath(text, pathStart);
+  const targetEnd = pathEnd > 0 && text.charCodeAt(pathEnd) === QUESTION ? endOfQuery(text, pathEnd + 1) : pathEnd;
   let bodyStart: number;
-  if (pathEnd > 0 && into.head !== "" && text.startsWith(into.head, pathEnd)) bodyStart = pathEnd + into.head.length;
-  else {
+  if (targetEnd > 0 && into.head !== "" && text.startsWith(into.head, targetEnd)) {
+    bodyStart = targetEnd + into.head.length;
+  } else {
     const headEnd = text.indexOf(HEAD_END, pathStart);
     if (headEnd < 0) return mayBecomeHead(text, start) ? PARTIAL : OTHER;
-    if (pathEnd < 0 || headEnd - start > MAX_PLAIN_HEAD || !text.startsWith(VERSION, pathEnd)) return OTHER;
+    if (targetEnd < 0 || headEnd - start > MAX_PLAIN_HEAD || !text.startsWith(VERSION, targetEnd)) return OTHER;
     into.head = "";
-    into.bodyLength = readHeaders(text, pathEnd + VERSION.length, headEnd + 2, into);
+    into.bodyLength = readHeaders(text, targetEnd + VERSION.length, headEnd + 2, into);
     if (into.bodyLength < 0 || into.bodyLength > MAX_PLAIN_BODY) return OTHER;
     bodyStart = headEnd + HEAD_END.length;
-    into.head = text.slice(pathEnd, bodyStart);
+    into.head = text.slice(targetEnd, bodyStart);
   }
   if (into.bodyLength > 0 && into.method === "GET") return OTHER;
   const end = bodyStart + into.bodyLength;
   if (text.length < end) return PARTIAL;
   for (let i = bodyStart; i < end; i++) if (text.charCodeAt(i) > 126) return OTHER;
   into.path = text.slice(pathStart, pathEnd);
+  into.query = targetEnd === pathEnd ? "" : text.slice(pathEnd + 1, targetEnd);
   into.body = bodyStart === end ? "" : text.slice(bodyStart, end);
   return end;
 }
@@ -131,11 +139,17 @@ function endOfPath(text: string, start: number): number {
   let before = 0;
   for (let i = start; i < text.length; i++) {
     const code = text.charCodeAt(i);
-    if (code === SPACE) return i;
+    if (code === SPACE || code === QUESTION) return i;
     if (IN_PATH[code] !== 1 || (code === DOT && before === SLASH)) return -1;
     before = code;
   }
   return -1;
+}
+
+function endOfQuery(text: string, start: number): number {
+  let i = start;
+  while (IN_QUERY[text.charCodeAt(i)] === 1) i++;
+  return i > start && text.charCodeAt(i) === SPACE ? i : -1;
 }
 
 /** Reads the lines from `start` to `end`. Returns the length of the body; -1: not plain. */

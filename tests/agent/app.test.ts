@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { hotPick } from "../../src/agent/hot-pick.ts";
 import { ShardUnavailable } from "../../src/agent/shard-pool.ts";
 import type { PickAnswer } from "../../src/agent/shard-protocol.ts";
 import { hashText } from "../../src/core/hash.ts";
@@ -26,6 +27,33 @@ describe("GET /v1/hosts", () => {
     await app.request("/v1/hosts/1/1");
     expect(hashes).toEqual([hashText("user-1"), 0]);
     await expectProblem(await app.request(`/v1/hosts/1/1?hashKey=${"x".repeat(1025)}`), 400);
+  });
+
+  test("a hash key that needs no escape is hashed on the short way as on the general one", () => {
+    const hashes: number[] = [];
+    const call = hotPick(
+      (_modid, _cmdid, keyHash) => {
+        hashes.push(keyHash);
+        return { outcome: "host", ip: 1, port: 80 };
+      },
+      () => undefined,
+    );
+    const ask = (query: string) =>
+      call.answer({
+        params: ["1", "1"],
+        query,
+        requestId: "r",
+        address: undefined,
+        header: () => undefined,
+        hasBody: false,
+        bodyBytes: 0,
+        text: () => "",
+      });
+    for (const query of ["hashKey=user-1", "", "hashKey=a.b_c~0"]) expect(ask(query)).toMatchObject({ bytes: 46 });
+    expect(hashes).toEqual([hashText("user-1"), 0, hashText("a.b_c~0")]);
+    const others = ["hashKey=", "hashkey=a", "hashKey=a&b=1", "hashKey=a=b", "a", `hashKey=${"x".repeat(1025)}`];
+    for (const query of others) expect([query, ask(query)]).toEqual([query, undefined]);
+    expect(hashes.length).toBe(3);
   });
 
   const table: [outcome: PickAnswer["outcome"], connected: boolean, status: number, detail: string][] = [

@@ -96,6 +96,7 @@ describe("the short way", () => {
     const reports: CallReport[] = [];
     const call: HotRequest = {
       params: [],
+      query: "",
       requestId: "r",
       address: undefined,
       header: (name) => (name === "content-type" ? type : undefined),

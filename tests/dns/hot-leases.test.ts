@@ -154,6 +154,7 @@ test("what is plain takes the hot way: a registration that has its terms, a hear
     if (body !== "") headers["content-type"] = "application/json";
     return {
       params: [path],
+      query: "",
       requestId: "r",
       address: undefined,
       header: (name) => headers[name],

@@ -48,6 +48,20 @@ describe("the hot way answers as the general way does", () => {
     expect(JSON.parse(changed.hot.body)).toMatchObject({ hosts: [{ weight: 7 }] });
   });
 
+  test.each(["as it is", '"1"', '"x"', 'W/"1"', "*", '"1", "2"', "1", ""])(
+    "a condition on its tag: %s",
+    async (given) => {
+      const rig = new AppRig();
+      await rig.routes.poll();
+      await rig.done("PUT", "/v1/routes/1/1", { hosts: [{ ip: "10.0.0.1", port: 80 }] });
+      const tag = (await rig.get("/v1/routes/1/1")).headers.get("etag")!;
+      const known = given === "as it is" ? tag : given;
+      const { hot, general } = await both(rig, "/v1/routes/1/1", { "if-none-match": known, "x-request-id": "mine" });
+      expect(hot).toEqual(general);
+      expect(hot.status).toBe(given === "as it is" || given === "*" ? 304 : 200);
+    },
+  );
+
   test("a token is asked for wherever reads need one", async () => {
     const rig = new AppRig({ anonymousRead: false });
     await rig.routes.poll();

@@ -70,14 +70,17 @@ describe("behind a front", () => {
   const hot: HotCall = {
     method: "GET",
     path: "/v1/hot/:name",
-    answer: ({ params, address }) =>
-      params[0] === "left"
+    takesQuery: true,
+    answer: ({ params, address, query }) =>
+      params[0] === "left" || (query !== "" && query !== "key=a")
         ? undefined
         : params[0] === "gone"
           ? new ProblemError(503, "gone", { headers: { "retry-after": "1" } })
           : params[0] === "none"
             ? { body: undefined }
-            : { body: JSON.stringify({ name: params[0], address }), etag: '"7"' },
+            : params[0] === "same"
+              ? { body: undefined, etag: '"7"' }
+              : { body: JSON.stringify({ name: params[0], address, query }), etag: '"7"' },
   };
 
   function serveBoth(): readonly [HttpServer, HttpServer] {
@@ -88,25 +91,30 @@ describe("behind a front", () => {
     return [server, direct];
   }
 
-  test.each(["/v1/hot/a", "/v1/hot/none", "/v1/hot/gone", "/v1/hot/left", "/v1/hot/a?b", "/v1/nothing"])(
-    "%s is answered as by a server alone, header for header, wherever the answer comes from",
-    async (path) => {
-      const [fronted, alone] = serveBoth();
-      const [a, b] = await Promise.all(
-        [fronted, alone].map(async ({ url }) => {
-          const response = await fetch(`${url}${path}`, { headers: { "x-request-id": "mine" } });
-          const { date, ...headers } = Object.fromEntries(response.headers);
-          expect(Math.abs(Date.parse(date!) - Date.now())).toBeLessThan(10_000);
-          return { status: response.status, reason: response.statusText, headers, body: await response.text() };
-        }),
-      );
-      expect(a).toEqual(b!);
-    },
-  );
+  test.each([
+    "/v1/hot/a",
+    "/v1/hot/none",
+    "/v1/hot/same",
+    "/v1/hot/gone",
+    "/v1/hot/left",
+    "/v1/hot/a?b",
+    "/v1/nothing",
+  ])("%s is answered as by a server alone, header for header, wherever the answer comes from", async (path) => {
+    const [fronted, alone] = serveBoth();
+    const [a, b] = await Promise.all(
+      [fronted, alone].map(async ({ url }) => {
+        const response = await fetch(`${url}${path}`, { headers: { "x-request-id": "mine" } });
+        const { date, ...headers } = Object.fromEntries(response.headers);
+        expect(Math.abs(Date.parse(date!) - Date.now())).toBeLessThan(10_000);
+        return { status: response.status, reason: response.statusText, headers, body: await response.text() };
+      }),
+    );
+    expect(a).toEqual(b!);
+  });
 
   test("hot calls in plain form are the front's, all else on a connection is the server's", async () => {
     const [{ url, front }, { front: none }] = serveBoth();
-    await fetch(`${url}/v1/hot/a`);
+    expect(await (await fetch(`${url}/v1/hot/a?key=a`)).json()).toMatchObject({ query: "key=a" });
     expect(front!.counters).toMatchObject({ answered: 1, handedOn: 0 });
     await fetch(`${url}/echo`, { method: "POST", body: "x" });
     expect(front!.counters).toMatchObject({ answered: 1, handedOn: 1 });

@@ -22,6 +22,7 @@ test("a GET gives its path and the headers that are asked for, also after one th
   expect(fields(into)).toEqual({
     method: "PUT",
     path: "/v1/registrations/a:80",
+    query: "",
     requestId: "",
     authorization: "Bearer x",
     contentType: "application/json",
@@ -32,12 +33,22 @@ test("a GET gives its path and the headers that are asked for, also after one th
   expect(fields(into)).toEqual({
     method: "GET",
     path: "/v1/hosts/1/2",
+    query: "",
     requestId: "mine",
     authorization: "",
     contentType: "",
     ifNoneMatch: "",
     body: "",
   });
+});
+
+test("a query is told apart from its path, and is none in the next request that has none", () => {
+  const into = makePlainRequest();
+  for (const query of ["hashKey=a.b-c_d~0", "", "a=1&b=2", "a"]) {
+    const text = GET.replace("1/2", query === "" ? "1/2" : `1/2?${query}`);
+    expect(readPlainRequest(text, 0, into)).toBe(text.length);
+    expect([into.path, into.query]).toEqual(["/v1/hosts/1/2", query]);
+  }
 });
 
 test("requests in a row are read one after the other, whatever follows", () => {
@@ -61,7 +72,7 @@ test("headers as before do not make a request of what is none", () => {
   const into = makePlainRequest();
   const rest = PUT.slice(PUT.indexOf(" HTTP"));
   readPlainRequest(PUT, 0, into);
-  for (const line of ["GET /v1/x", "PUT /v1/x?y", "PUT /v1/../x", "DELETE /v1/x", "PUT v1"]) {
+  for (const line of ["GET /v1/x", "PUT /v1/x?+", "PUT /v1/../x", "DELETE /v1/x", "PUT v1"]) {
     expect([line, readPlainRequest(line + rest, 0, into)]).toEqual([line, OTHER]);
   }
   expect(readPlainRequest(PUT.slice(0, -1), 0, into)).toBe(PARTIAL);
@@ -81,7 +92,12 @@ const put = (lines: string, body = "") => `PUT /v1/x HTTP/1.1\r\nHost: a\r\n${li
 
 describe("left to a server", () => {
   test.each([
-    ["a query", GET.replace("1/2", "1/2?hashKey=a")],
+    ["a query with an escape", GET.replace("1/2", "1/2?hashKey=%61")],
+    ["a query with a plus", GET.replace("1/2", "1/2?hashKey=a+b")],
+    ["a query with a question mark", GET.replace("1/2", "1/2?hashKey=a?")],
+    ["a query with a slash", GET.replace("1/2", "1/2?hashKey=a/b")],
+    ["a query of nothing", GET.replace("1/2", "1/2?")],
+    ["a question mark for a path", GET.replace("/v1/hosts/1/2", "?a")],
     ["an escape", GET.replace("1/2", "1/%32")],
     ["a segment of dots", GET.replace("1/2", "1/../2")],
     ["a segment that begins with a dot", GET.replace("1/2", "1/.2")],
