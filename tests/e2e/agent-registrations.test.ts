@@ -99,6 +99,8 @@ beforeAll(async () => {
   agent = lars.agent[0]!;
 });
 afterAll(async () => {
+  // An orderly end would look for a dns that ends at the same time, to drain what is registered.
+  await agent?.kill();
   await lars?.stop();
   for (const service of services) await service.stop();
 });

@@ -313,10 +313,10 @@ export async function makeLars(options: LarsOptions = {}): Promise<Lars> {
 export async function startLars(options: LarsOptions = {}): Promise<Lars> {
   const lars = await makeLars(options);
   try {
-    // As after a power cut, all at once. Of several dns one goes first: they would wait for each other's migration.
+    // One dns first: several would wait for each other's migration, and an agent that finds nobody waits before it asks again.
     const [first, ...others] = lars.dns;
-    await Promise.all([first, ...lars.report, ...lars.agent].map((process) => process?.start()));
-    await Promise.all(others.map((process) => process.start()));
+    await first?.start();
+    await Promise.all([...others, ...lars.report, ...lars.agent].map((process) => process.start()));
   } catch (error) {
     await lars.stop();
     throw error;
