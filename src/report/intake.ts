@@ -1,7 +1,8 @@
 // What agents report on its way to the database. Reports of one host by one agent are totals (or a C++ agent's latest
 // window), so only the newest counts: they are coalesced by key, and what waits is bounded by the number of different
-// keys, however long the database is away and however often agents repeat themselves. Beyond the bound a report is
-// refused and counted; an agent sends its totals again, so refusing delays numbers and loses none.
+// keys, however long the database is away and however often agents repeat themselves. Beyond the bound a report over HTTP
+// is refused, counted, and its caller told. Agents over TCP are told nothing, so theirs are never refused: from three
+// quarters of the bound on they are made to wait (status-frames.ts), and the last quarter is left to HTTP.
 //
 // While the database is away, or slow when somebody waits, what waits is copied to a spool on disk where there is one:
 // then it is durable too, and is stored when the database is back, even if that is after a restart.
@@ -33,6 +34,15 @@ export interface IntakeOptions {
   /** Transactions at once. Default 1. */
   readonly writers?: number;
 }
+
+/**
+ * What becomes of a row with a new key when there is no room: it is refused and counted; its source keeps it and offers it
+ * again (and has less room); or it is taken as long as there is twice the room, and then refused.
+ */
+export type WhenFull = "refuse" | "wait" | "take";
+
+/** Of all room, what sources have that can wait. */
+const PATIENT_SHARE = 0.75;
 
 interface DurableWaiter {
   /** Of each lane: the last place in line, and the last change. */
@@ -110,9 +120,9 @@ export class Intake {
     return this.#spooling;
   }
 
-  /** Sources that can be asked to wait (TCP) should be, from here on. */
+  /** There is no room for new keys of sources that can wait (TCP). */
   get crowded(): boolean {
-    return this.size >= this.#options.maxRows * 0.75;
+    return this.size >= this.#options.maxRows * PATIENT_SHARE;
   }
 
   /** What the process that ran before left in the spool waits again. To be called before the first offer. */
@@ -120,12 +130,16 @@ export class Intake {
     this.#spooling.open();
   }
 
-  /** False: no room; the report is not taken. `row` is read during the call only. */
-  offer(row: Readonly<OfferedRow>): boolean {
-    this.counts.offered++;
+  /**
+   * False: no room; the report is not taken. `row` is read during the call only. `isLate`: it has waited, and a newer
+   * window of its agent may have come by another way.
+   */
+  offer(row: Readonly<OfferedRow>, whenFull: WhenFull = "refuse", isLate = false): boolean {
     const lane = this.#lanes[laneOf(row, this.#lanes.length)]!;
     const away = this.#failure !== undefined;
-    const offered = lane.rows.offer(row, this.size < this.#options.maxRows, away);
+    const offered = lane.rows.offer(row, this.#hasRoom(whenFull), away || isLate);
+    if (offered === "full" && whenFull === "wait") return false;
+    this.counts.offered++;
     switch (offered) {
       case "full":
         this.counts.refused++;
@@ -141,6 +155,17 @@ export class Intake {
     }
     if (away) this.#spooling.saveWithin(SAVE_INTERVAL_MS);
     return true;
+  }
+
+  #hasRoom(whenFull: WhenFull): boolean {
+    switch (whenFull) {
+      case "refuse":
+        return this.size < this.#options.maxRows;
+      case "wait":
+        return !this.crowded;
+      case "take":
+        return this.size < this.#options.maxRows * 2;
+    }
   }
 
   /** True once everything taken so far is in the database or the spool; false when it is not after `timeoutMs`. */

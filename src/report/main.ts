@@ -28,6 +28,7 @@ import { StatusFrames } from "./status-frames.ts";
 /** Far more than agents of one report service; what bounds memory is that they are read from in turn. */
 const MAX_CONNECTIONS = 20_000;
 const HTTP_GRACE_MS = 2000;
+const READ_ALL_MS = 1000;
 /** Of the whole shutdown's ten seconds. */
 const FLUSH_MS = 7000;
 const CURSOR_LIFETIME_MS = 30 * 86_400_000;
@@ -90,7 +91,7 @@ const tcp = await startOrExit("report", () =>
     maxConnections: MAX_CONNECTIONS,
     maxQueuedBytes: 65_536,
     tls: tcpTls,
-    onOpen: () => {},
+    onOpen: (connection) => frames.onOpen(connection),
     onFrame: (connection, msgid, body) => frames.onFrame(connection, msgid, body),
     onDrain: () => {},
     onClose: (connection) => frames.onClose(connection),
@@ -100,7 +101,17 @@ const tcp = await startOrExit("report", () =>
 );
 shutdown.onShutdown("tcp", () => tcp.stop());
 const resuming = setInterval(() => frames.tick(), 200);
-shutdown.onShutdown("resuming", () => clearInterval(resuming));
+shutdown.onShutdown("agents that wait", async () => {
+  clearInterval(resuming);
+  if (frames.paused === 0 && frames.heldBytes === 0) return;
+  // One that has ended sends nothing again, so what it left in the system's buffers is read.
+  frames.takeAll();
+  const deadlineMs = clock.nowMs() + READ_ALL_MS;
+  for (let before = -1; before !== tcp.counters.bytesIn && clock.nowMs() < deadlineMs; ) {
+    before = tcp.counters.bytesIn;
+    await Bun.sleep(50);
+  }
+});
 
 const access = new Access({
   tokens: database.tokens,
@@ -158,6 +169,12 @@ metrics.counterFrom(
 );
 metrics.gaugeFrom("agents", "Agents connected", () => tcp.counters.open);
 metrics.gaugeFrom("paused_agents", "Agents not read from because too many rows wait", () => frames.paused);
+metrics.gaugeFrom(
+  "longest_pause_seconds",
+  "How long the agent that waits longest has not been read from; 0: none waits",
+  () => frames.longestMs / 1000,
+);
+metrics.gaugeFrom("held_bytes", "Memory of agents' frames that wait for room", () => frames.heldBytes);
 metrics.gaugeFrom("database_up", "1 when the last write succeeded", () => (intake.failure === undefined ? 1 : 0));
 
 const opening = openWhenReachable({ log, open: () => database.migrate() });

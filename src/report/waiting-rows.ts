@@ -117,7 +117,7 @@ export class WaitingRows {
     return this.#first === NONE ? undefined : this.#number[this.#first];
   }
 
-  /** `mayAdd`: whether there is room for one more. `late`: the database is away. */
+  /** `mayAdd`: whether there is room for one more. `late`: it waited, or will, since the database is away. */
   offer(row: Readonly<OfferedRow>, mayAdd: boolean, late = false): Offered {
     const isWindow = row.instanceHigh === 0 && row.instanceLow === 0;
     const port = isWindow ? row.port | WINDOW : row.port;
@@ -125,8 +125,8 @@ export class WaitingRows {
     const low = isWindow ? 0 : row.instanceLow;
     const held = this.#find(row.modid, row.cmdid, row.ip, port, high, low);
     if (held !== NONE) {
-      // Windows carry seconds only: the one that arrives later wins.
-      if (!isWindow && row.seq <= this.#seq[held]!) return "stale";
+      // Windows carry seconds only: the one that arrives later wins, unless it is known to be late.
+      if (isWindow ? late && row.ts < this.#ts[held]! >>> 0 : row.seq <= this.#seq[held]!) return "stale";
       this.#write(held, row, late);
       return "replaced";
     }

@@ -81,39 +81,6 @@ describe("a frame", () => {
   });
 });
 
-describe("a crowded intake", () => {
-  test("is not fed any more by those that send, until there is room; others are read from meanwhile", async () => {
-    const rig = new Rig({ maxRows: 8, batchRows: 100 });
-    const [busy, quiet] = [new FakeConnection(), new FakeConnection()];
-    rig.send(body([1, 2, 3, 4, 5]), busy);
-    expect(busy.reading).toBe(true);
-    rig.send(body([6]), busy);
-    rig.send(body([6]), busy);
-    expect([busy.reading, quiet.reading, rig.frames.paused, rig.frames.counts.pauses]).toEqual([false, true, 1, 1]);
-    rig.frames.tick();
-    expect(busy.reading).toBe(false);
-    await rig.wait(200);
-    rig.frames.tick();
-    expect([busy.reading, rig.frames.paused]).toEqual([true, 0]);
-  });
-
-  test("forgets a source that closed while it waited", async () => {
-    const rig = new Rig({ maxRows: 4, batchRows: 100 });
-    const gone = rig.send(body([1, 2, 3]));
-    rig.frames.onClose(gone);
-    expect(rig.frames.paused).toBe(0);
-    await rig.wait(200);
-    rig.frames.tick();
-    expect(gone.reading).toBe(false);
-  });
-
-  test("beyond the bound refuses and counts what does not fit; agents send totals again", () => {
-    const rig = new Rig({ maxRows: 4, batchRows: 100 });
-    rig.send(body([1, 2, 3, 4, 5, 6]));
-    expect([rig.intake.size, rig.intake.counts.refused]).toEqual([4, 2]);
-  });
-});
-
 test("a ping is answered with a pong and nothing else comes of it", () => {
   const rig = new Rig();
   const connection = rig.send(new Uint8Array(0), new FakeConnection(), 65);
