@@ -93,6 +93,9 @@ function withHost(request: Request): Request {
   return request.url.startsWith("/") ? new Request(`http://localhost${request.url}`, request) : request;
 }
 
+/** Where the server behind a front listens, and its callers come from. */
+const LOOPBACK = "127.0.0.1";
+
 type BunServer = Bun.Server<undefined>;
 
 function serve(options: HttpServerOptions, tls: HttpTls | undefined): BunServer {
@@ -111,10 +114,12 @@ function serveBehindFront({ hostname, port, app }: HttpServerOptions, open: Open
   const hot = hotCallsOf(app);
   const server: BunServer = Bun.serve({
     ...LIMITS,
-    hostname: "127.0.0.1",
+    hostname: LOOPBACK,
     port: 0,
     fetch(request, own) {
-      const address = front.callerAt(own.requestIP(request)?.port ?? -1);
+      const peer = own.requestIP(request);
+      // Ports alone would let a stranger in who comes from another loopback address by a port that we use.
+      const address = peer?.address === LOOPBACK ? front.callerAt(peer.port) : undefined;
       return address === undefined ? new Response(null, { status: 403 }) : app.fetch(withHost(request), { address });
     },
   });

@@ -6,7 +6,7 @@ import { systemClock } from "../../src/platform/clock.ts";
 import { createHttpApp, type HttpApp } from "../../src/platform/http-app.ts";
 import type { HotCall } from "../../src/platform/http-hot.ts";
 import { ProblemError } from "../../src/platform/http-problem.ts";
-import { type HttpServer, serveHttp } from "../../src/platform/http-serve.ts";
+import { type HttpServer, type OpenHttpFront, serveHttp } from "../../src/platform/http-serve.ts";
 import { silentLog } from "../../src/platform/log.ts";
 import { silentMetrics } from "../../src/platform/metrics-port.ts";
 
@@ -110,6 +110,38 @@ describe("behind a front", () => {
       }),
     );
     expect(a).toEqual(b!);
+  });
+
+  test("the server behind answers nobody who did not come through the front, whatever port of ours they come by", async () => {
+    let behind = 0;
+    const used: number[] = [];
+    const open: OpenHttpFront = (options) => {
+      behind = options.serverPort;
+      const { callerAt, ...front } = listenHttpFront(options);
+      const noting = (from: number) => {
+        used.push(from);
+        return callerAt(from);
+      };
+      return { ...front, callerAt: noting };
+    };
+    server = serveHttp({ hostname: "127.0.0.1", port: 0, app: echoApp([hot]), front: open });
+    const { port } = server;
+    expect((await fetch(`http://127.0.0.1:${behind}/healthz`)).status).toBe(403);
+    // A connection that was handed on, and stays.
+    const kept = connect(port, "127.0.0.1");
+    kept.write("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+    await new Promise((resolve) => kept.once("data", resolve));
+    const status = await new Promise<string>((resolve, reject) => {
+      const options = { host: "127.0.0.1", port: behind, localAddress: "127.0.0.2", localPort: used.at(-1)! };
+      const stranger = connect(options, () => stranger.write("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"));
+      stranger.once("data", (data) => {
+        resolve(String(data).slice(0, 12));
+        stranger.destroy();
+      });
+      stranger.once("error", reject);
+    });
+    expect(status).toBe("HTTP/1.1 403");
+    kept.destroy();
   });
 
   test("hot calls in plain form are the front's, all else on a connection is the server's", async () => {
