@@ -30,7 +30,8 @@ export class HeldRoute implements GuardedRoute {
   }
 
   static of(route: RouteUpdate): HeldRoute {
-    return new HeldRoute(route, route.revision, PackedHosts.of(route.hosts));
+    // Sorted here, so that a shard need not: to compare two routes is then one pass.
+    return new HeldRoute(route, route.revision, PackedHosts.of(route.hosts).sorted());
   }
 
   withRevision(revision: number): HeldRoute {

@@ -441,8 +441,9 @@ export class ShardModules {
     // Else what it has, which for most modules is the one that all share.
     if (isNewPolicy) module.policy = policy;
     // Most routes are heard again as they are; building the pickers' tables anew would be for nothing.
-    const areNewHosts = !module.hosts.equals(hosts);
-    if (areNewHosts) module.hosts = PackedHosts.of(hosts);
+    const packed = PackedHosts.of(hosts);
+    const areNewHosts = !module.hosts.equals(packed);
+    if (areNewHosts) module.hosts = packed;
     if (hosts.length === 0) {
       module.balancer?.update([], nowMs);
       module.balancer = undefined;

@@ -8,7 +8,6 @@ import type { Host } from "./assignment.ts";
 import type { BalancedHost, Balancer, HostVerdict, Random } from "./balancer.ts";
 import { SHEDDING } from "./balancer.ts";
 import { Ejection } from "./ejection.ts";
-import { endpointKey } from "./endpoint.ts";
 import { type FreshHosts, HostSubset, HostTable } from "./host-table.ts";
 import { PackedHosts } from "./packed-hosts.ts";
 import { type HostSet, type MakePicker, NO_HOSTS, type Picker } from "./picker.ts";
@@ -33,7 +32,7 @@ const FAILURE_SHARE_STEP = 0.02;
 export class SteeredBalancer implements Balancer {
   #parameters: SteeringParameters;
   readonly #zone: string;
-  /** Survivors keep their order over updates; hosts that join come behind. */
+  /** Sorted by address. */
   #hosts: HostTable;
   #makePicker: MakePicker;
   #local: Picker;
@@ -50,6 +49,9 @@ export class SteeredBalancer implements Balancer {
   readonly #losses = new ReportLosses();
   /** Share of all calls that fail lately. */
   #failureShare = 0;
+  /** Estimates of the hosts that have one and are not ejected: how many, and their sum in ms. */
+  #estimated = 0;
+  #estimatesMs = 0;
   readonly #context: PickContext;
   #random: Random = HALF;
   readonly #fresh: FreshHosts;
@@ -140,7 +142,7 @@ export class SteeredBalancer implements Balancer {
 
   report(reported: BalancedHost, succeeded: boolean, latencyUs: number, nowMs: number): void {
     const host = reported as SteeredHost;
-    if (host.index < 0 || this.#hosts.made(host.index) !== host) return;
+    if (host.hasLeft) return;
     const context = this.#context;
     context.nowMs = nowMs;
     host.settle(context);
@@ -151,13 +153,19 @@ export class SteeredBalancer implements Balancer {
     this.#losses.reported();
     this.#failureShare += ((succeeded ? 0 : 1) - this.#failureShare) * FAILURE_SHARE_STEP;
     const tookMs = latencyUs > 0 ? latencyUs / 1000 : age;
+    this.#sumUp(host, -1);
     this.#estimate(host, succeeded, tookMs, nowMs);
-    if (!this.#ejection!.report(host, succeeded, nowMs)) return;
+    const changed = this.#ejection!.report(host, succeeded, nowMs);
+    this.#sumUp(host, 1);
+    if (!changed) return;
     this.#context.inFlight -= host.inFlight;
     host.forgetPicks();
     if (!host.ejected) {
       // Readmitted: what it was before says little; the others are a better guess.
-      host.estimateMs = Math.max(this.#typicalMs(), latencyUs / 1000);
+      const estimateMs = Math.max(this.#typicalMs(), latencyUs / 1000);
+      this.#sumUp(host, -1);
+      host.estimateMs = estimateMs;
+      this.#sumUp(host, 1);
       host.failureShare = 0;
       host.penaltyMs = 0;
     }
@@ -181,54 +189,30 @@ export class SteeredBalancer implements Balancer {
 
   update(hosts: readonly Host[] | PackedHosts, nowMs: number): readonly BalancedHost[] {
     const before = this.#hosts;
-    const isFirst = before.length === 0;
-    const typicalMs = this.#typicalMs();
-    if (isFirst) {
+    const route = PackedHosts.of(hosts).sorted();
+    if (before.length === 0) {
       this.#fresh.sinceMs = nowMs;
-      const packed = PackedHosts.of(hosts);
-      // As nearly every route comes: then there is nothing to be told apart, and nothing to make for that.
-      if (packed.isSorted) {
-        this.#takeTable(new HostTable(packed, this.#fresh));
-        return [];
-      }
+      this.#takeTable(new HostTable(route, this.#fresh));
+      return [];
     }
-    const wanted = new Map<number, Host>();
-    for (const host of hosts) wanted.set(endpointKey(host.ip, host.port), host);
-    const left: SteeredHost[] = [];
-    const survivors: number[] = [];
-    const route: Host[] = [];
-    for (let i = 0; i < before.length; i++) {
-      const key = before.keyAt(i);
-      const host = wanted.get(key);
-      if (host === undefined) {
-        left.push(before.view(i));
-        continue;
-      }
-      survivors.push(i);
-      route.push(host);
-      wanted.delete(key);
-    }
-    route.push(...wanted.values());
-    const table = new HostTable(PackedHosts.of(route), this.#fresh);
-    for (const [index, from] of survivors.entries()) {
-      const known = before.made(from);
-      if (known === undefined) continue;
-      known.weight = route[index]!.weight;
-      known.zone = route[index]!.zone;
-      table.put(index, known);
-    }
-    for (let i = survivors.length; !isFirst && i < table.length; i++) {
-      const { ip, port, weight, zone } = route[i]!;
-      const host = new SteeredHost(ip, port, weight, zone, this.#fresh.windowMs, nowMs);
+    const typicalMs = this.#typicalMs();
+    const difference = route.differenceFrom(before.route);
+    const left = difference.left.map((index) => before.view(index));
+    const table = before.follow(route, difference);
+    for (const index of difference.joined) {
+      const { weight, zone } = route.host(index);
+      const host = new SteeredHost(route.ip(index), route.port(index), weight, zone, this.#fresh.windowMs, nowMs);
       // A host that joins others is taken for one of them until it shows otherwise, and warms up.
       host.estimateMs = typicalMs;
       host.rampFromMs = nowMs;
       host.rampToMs = nowMs + this.#parameters.slow_start * 1000;
       host.reason = "joined the route";
-      table.put(i, host);
+      this.#sumUp(host, 1);
+      table.put(index, host);
     }
     for (const host of left) {
-      host.index = -1;
+      this.#sumUp(host, -1);
+      host.hasLeft = true;
       this.#context.inFlight -= host.inFlight;
       this.#ejection?.forget(host, nowMs);
     }
@@ -243,43 +227,42 @@ export class SteeredBalancer implements Balancer {
     this.#rebuild();
   }
 
+  /** Takes the host's estimate into the sum (1) or out of it (-1): before and after whatever changes it. */
+  #sumUp(host: SteeredHost, times: 1 | -1): void {
+    if (host.ejected || host.estimateMs === 0) return;
+    this.#estimated += times;
+    this.#estimatesMs = this.#estimated === 0 ? 0 : this.#estimatesMs + times * host.estimateMs;
+  }
+
   #typicalMs(): number {
-    const hosts = this.#hosts;
-    let sum = 0;
-    let count = 0;
-    for (let i = 0; i < hosts.length; i++) {
-      const host = hosts.made(i);
-      if (host === undefined || host.ejected || host.estimateMs === 0) continue;
-      sum += host.estimateMs;
-      count++;
-    }
-    return count === 0 ? 0 : sum / count;
-  }
-
-  #isEjected(index: number): boolean {
-    return this.#hosts.made(index)?.ejected === true;
-  }
-
-  #isLocal(index: number): boolean {
-    return this.#hosts.route.zone(index) === this.#zone;
+    return this.#estimated === 0 ? 0 : Math.max(0, this.#estimatesMs) / this.#estimated;
   }
 
   #rebuild(): void {
     const hosts = this.#hosts;
-    let hasLocal = false;
-    for (let i = 0; this.#zone !== "" && i < hosts.length && !hasLocal; i++) hasLocal = this.#isLocal(i);
+    const local = this.#zone === "" ? undefined : hosts.route.marksOf(this.#zone);
+    const hasLocal = local?.includes(1) === true;
+    const ejected = this.#ejection?.ejected ?? [];
     this.#allIsStale = true;
-    this.#localShare = hasLocal ? this.#shareThatStays() : 1;
-    if (!hasLocal && (this.#ejection === undefined || this.#ejection.ejected.length === 0)) {
+    this.#localShare = 1;
+    if (!hasLocal && ejected.length === 0) {
       this.#takeSets(hosts, NO_HOSTS);
       return;
     }
-    const local: number[] = [];
-    const remote: number[] = [];
-    for (let i = 0; i < hosts.length; i++) {
-      if (!this.#isEjected(i)) (!hasLocal || this.#isLocal(i) ? local : remote).push(i);
+    const isEjected = new Uint8Array(hosts.length);
+    for (const { ip, port } of ejected) isEjected[hosts.indexOf(ip, port)] = 1;
+    if (hasLocal) this.#localShare = this.#shareThatStays(local, isEjected);
+    const here = new Int32Array(hosts.length);
+    const elsewhere = new Int32Array(hosts.length);
+    let localSize = 0;
+    let remoteSize = 0;
+    for (let i = 0; i < isEjected.length; i++) {
+      if (isEjected[i] === 1) continue;
+      if (!hasLocal || local[i] === 1) here[localSize++] = i;
+      else elsewhere[remoteSize++] = i;
     }
-    this.#takeSets(new HostSubset(hosts, local), new HostSubset(hosts, remote));
+    const remote = remoteSize === 0 ? NO_HOSTS : new HostSubset(hosts, elsewhere.slice(0, remoteSize));
+    this.#takeSets(new HostSubset(hosts, here.slice(0, localSize)), remote);
   }
 
   #takeSets(local: HostSet, remote: HostSet): void {
@@ -291,20 +274,17 @@ export class SteeredBalancer implements Balancer {
   }
 
   /** 1 while the own zone is healthy enough; less in proportion; never so little that a zone worse off is preferred. */
-  #shareThatStays(): number {
-    const hosts = this.#hosts;
-    const health = (ofLocal: boolean): number => {
-      let total = 0;
-      let healthy = 0;
-      for (let i = 0; i < hosts.length; i++) {
-        if (this.#isLocal(i) !== ofLocal) continue;
-        total += hosts.weightAt(i);
-        if (!this.#isEjected(i)) healthy += hosts.weightAt(i);
-      }
-      return total === 0 ? 0 : healthy / total;
-    };
-    const own = health(true);
-    const others = health(false);
+  #shareThatStays(isLocal: Uint8Array, isEjected: Uint8Array): number {
+    const { route } = this.#hosts;
+    const total = [0, 0];
+    const healthy = [0, 0];
+    for (let i = 0; i < isLocal.length; i++) {
+      const weight = route.weight(i);
+      total[isLocal[i]!]! += weight;
+      if (isEjected[i] === 0) healthy[isLocal[i]!]! += weight;
+    }
+    const own = healthy[1]! / total[1]!;
+    const others = total[0] === 0 ? 0 : healthy[0]! / total[0]!;
     if (others <= own) return 1;
     return Math.min(1, own * this.#parameters.zone_overprovision);
   }

@@ -89,14 +89,10 @@ export class Ejection {
     this.#parameters = parameters;
   }
 
-  /** The module's hosts; those that stay keep their state. */
+  /** The module's hosts; those that stay keep their state, and those that do not are marked. */
   setHosts(hosts: HostTable): void {
     this.#hosts = hosts;
-    const ejected: SteeredHost[] = [];
-    for (let i = 0; i < hosts.length; i++) {
-      const host = hosts.made(i);
-      if (host?.ejected === true) ejected.push(host);
-    }
+    const ejected = this.#ejected.filter((host) => !host.hasLeft);
     this.#ejected = ejected.length === 0 ? NOBODY : ejected;
     this.#scheduleProbes();
     const noneIsLeft = this.#ejected.length === hosts.length;

@@ -1,9 +1,8 @@
 // The hosts of a module as a steered balancer holds them. Most of the hosts an agent knows are never called, or were once,
 // and a host's state is half a kilobyte; so that state is made when the host is first drawn or reported, and until then
 // the host is twelve bytes of its route (packed-hosts.ts) and a free place.
-import { endpointKey } from "./endpoint.ts";
 import { finalMix } from "./hash.ts";
-import type { PackedHosts } from "./packed-hosts.ts";
+import type { HostsDifference, PackedHosts } from "./packed-hosts.ts";
 import type { HostSet } from "./picker.ts";
 import { SteeredHost } from "./steered-host.ts";
 
@@ -29,11 +28,37 @@ export class HostTable implements HostSet {
   /** A hash table, at most half full: index + 1, or 0. Built when somebody looks for a host among many. */
   #slots = NO_SLOTS;
 
-  /** `route`: each endpoint once. */
+  /** `route`: sorted, each endpoint once. */
   constructor(route: PackedHosts, fresh: FreshHosts) {
     this.length = route.length;
     this.route = route;
     this.#fresh = fresh;
+  }
+
+  /** The table of a later route. Hosts that stay keep their states; this table is not to be used any more. */
+  follow(route: PackedHosts, { from, changed }: HostsDifference): HostTable {
+    const next = new HostTable(route, this.#fresh);
+    if (this.states > 0 && from !== undefined) {
+      const made = new Array<SteeredHost | undefined>(route.length).fill(undefined);
+      for (let i = 0; i < made.length; i++) {
+        const host = from[i]! < 0 ? undefined : this.#made[from[i]!];
+        if (host === undefined) continue;
+        made[i] = host;
+        next.states++;
+      }
+      next.#made = made;
+    } else if (from === undefined) {
+      next.#made = this.#made;
+      next.states = this.states;
+      next.#slots = this.#slots;
+    }
+    for (const index of changed) {
+      const host = next.#made[index];
+      if (host === undefined) continue;
+      host.weight = route.weight(index);
+      host.zone = route.zone(index);
+    }
+    return next;
   }
 
   /** The host, its state made if there is none. */
@@ -67,7 +92,6 @@ export class HostTable implements HostSet {
   /** Takes the state of a host that has none here. */
   put(index: number, host: SteeredHost): void {
     if (this.#made === NONE_MADE) this.#made = new Array<SteeredHost | undefined>(this.length).fill(undefined);
-    host.index = index;
     this.states++;
     this.#made[index] = host;
   }
@@ -105,10 +129,6 @@ export class HostTable implements HostSet {
       this.#slots[slot] = i + 1;
     }
   }
-
-  keyAt(index: number): number {
-    return endpointKey(this.route.ip(index), this.route.port(index));
-  }
 }
 
 function hashOf(ip: number, port: number): number {
@@ -118,10 +138,10 @@ function hashOf(ip: number, port: number): number {
 /** Some hosts of a table. */
 export class HostSubset implements HostSet {
   readonly #table: HostTable;
-  readonly #indices: readonly number[];
+  readonly #indices: Int32Array;
   readonly length: number;
 
-  constructor(table: HostTable, indices: readonly number[]) {
+  constructor(table: HostTable, indices: Int32Array) {
     this.#table = table;
     this.#indices = indices;
     this.length = indices.length;

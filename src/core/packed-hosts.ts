@@ -1,17 +1,40 @@
 // The hosts of a route in one array of numbers. An agent knows a hundred times more hosts than it calls at a time, and an
 // object per host (66 to 84 bytes, and its place in a list) in every place that keeps the route is most of what a route
 // would cost. Packed, a host takes 12 bytes, and is made an object again where somebody wants to see one.
-import { type Host, makeHost } from "./assignment.ts";
+//
+// Sorted, two routes are compared in one pass over numbers: in a module of 5,000 hosts a change of one is found in some
+// 20 us, and what did not change need not be looked at again.
+import { type Host, hostKey, makeHost } from "./assignment.ts";
 
 /** Numbers per host: address, port, weight. */
 const STRIDE = 3;
 const NO_NUMBERS = new Int32Array(0);
+/** From so many hosts on an array of numbers travels as memory: a message of few is half as much work without. */
+const MANY = 64;
+
+/** Zones by number: `names[of[i]]` is the zone of host i. */
+interface ZoneNumbers<Numbers = Int32Array | readonly number[]> {
+  readonly names: readonly string[];
+  readonly of: Numbers;
+}
 
 /** Packed hosts on their way to another thread: half the work and a third of the garbage of objects. */
 export interface HostNumbers {
   readonly length: number;
-  readonly numbers: readonly number[];
-  readonly zones: string | readonly string[];
+  readonly numbers: Int32Array | readonly number[];
+  readonly zones: string | ZoneNumbers;
+}
+
+/** What turns one list of hosts into another, by index. */
+export interface HostsDifference {
+  /** Where each of the later hosts was before, -1: it was not; undefined: the endpoints are the same. */
+  readonly from: Int32Array | undefined;
+  /** In the later list. */
+  readonly joined: readonly number[];
+  /** In the earlier list. */
+  readonly left: readonly number[];
+  /** In the later list: hosts that stay with another weight or zone. */
+  readonly changed: readonly number[];
 }
 
 /** Hosts in the order given; state "up", as they come over the wire. Frozen; iterating makes objects. */
@@ -19,9 +42,9 @@ export class PackedHosts implements Iterable<Host> {
   static readonly NONE = new PackedHosts(NO_NUMBERS, "");
   readonly #numbers: Int32Array;
   /** One for each, or the one that all have. */
-  readonly #zones: string | readonly string[];
+  readonly #zones: string | ZoneNumbers<Int32Array>;
 
-  private constructor(numbers: Int32Array, zones: string | readonly string[]) {
+  private constructor(numbers: Int32Array, zones: string | ZoneNumbers<Int32Array>) {
     this.#numbers = numbers;
     this.#zones = zones;
   }
@@ -30,7 +53,11 @@ export class PackedHosts implements Iterable<Host> {
   static of(hosts: readonly Host[] | HostNumbers | PackedHosts): PackedHosts {
     if (hosts instanceof PackedHosts) return hosts;
     if (hosts.length === 0) return PackedHosts.NONE;
-    if ("numbers" in hosts) return new PackedHosts(Int32Array.from(hosts.numbers), hosts.zones);
+    if ("numbers" in hosts) {
+      const { numbers, zones } = hosts;
+      const packed = typeof zones === "string" ? zones : { names: zones.names, of: typed(zones.of) };
+      return new PackedHosts(typed(numbers), packed);
+    }
     const first = hosts[0]!;
     const numbers = new Int32Array(hosts.length * STRIDE);
     let areOneZone = true;
@@ -41,7 +68,7 @@ export class PackedHosts implements Iterable<Host> {
       numbers[i * STRIDE + 2] = weight;
       if (zone !== first.zone) areOneZone = false;
     }
-    return new PackedHosts(numbers, areOneZone ? first.zone : hosts.map(({ zone }) => zone));
+    return new PackedHosts(numbers, areOneZone ? first.zone : numbered(hosts));
   }
 
   get length(): number {
@@ -62,7 +89,7 @@ export class PackedHosts implements Iterable<Host> {
   }
 
   zone(index: number): string {
-    return typeof this.#zones === "string" ? this.#zones : this.#zones[index]!;
+    return typeof this.#zones === "string" ? this.#zones : this.#zones.names[this.#zones.of[index]!]!;
   }
 
   host(index: number): Host {
@@ -78,28 +105,87 @@ export class PackedHosts implements Iterable<Host> {
     return -1;
   }
 
+  /** 1 for each host of the zone, 0 for the others. */
+  marksOf(zone: string): Uint8Array {
+    const marks = new Uint8Array(this.length);
+    const zones = this.#zones;
+    if (typeof zones === "string") return zones === zone ? marks.fill(1) : marks;
+    const wanted = zones.names.indexOf(zone);
+    for (let i = 0; i < marks.length; i++) if (zones.of[i] === wanted) marks[i] = 1;
+    return marks;
+  }
+
   /** Sorted by endpoint, each once, as the dns service sends them. */
   get isSorted(): boolean {
-    for (let i = 1; i < this.length; i++) {
-      const [before, ip] = [this.ip(i - 1) >>> 0, this.ip(i) >>> 0];
-      if (before > ip || (before === ip && this.port(i - 1) >= this.port(i))) return false;
+    const numbers = this.#numbers;
+    for (let at = STRIDE; at < numbers.length; at += STRIDE) {
+      if (order(numbers, at - STRIDE, numbers, at) >= 0) return false;
     }
     return true;
+  }
+
+  /** The same hosts sorted by endpoint, each once; of equal endpoints the last counts. Itself when it is so already. */
+  sorted(): PackedHosts {
+    if (this.isSorted) return this;
+    const byEndpoint = new Map<number, Host>();
+    for (const host of this) byEndpoint.set(hostKey(host), host);
+    return PackedHosts.of([...byEndpoint.values()].sort((a, b) => hostKey(a) - hostKey(b)));
   }
 
   /** The same hosts in the same order. */
   equals(other: readonly Host[] | HostNumbers | PackedHosts): boolean {
     if (other.length !== this.length) return false;
     const packed = PackedHosts.of(other);
-    for (let at = 0; at < this.#numbers.length; at++) {
-      if (this.#numbers[at] !== packed.#numbers[at]) return false;
-    }
-    for (let i = 0; i < this.length; i++) if (this.zone(i) !== packed.zone(i)) return false;
+    const [mine, others] = [this.#numbers, packed.#numbers];
+    for (let at = 0; at < mine.length; at++) if (mine[at] !== others[at]) return false;
+    const zoneIsNew = packed.#zonesAgainst(this);
+    for (let i = 0; zoneIsNew !== undefined && i < this.length; i++) if (zoneIsNew(i, i)) return false;
     return true;
   }
 
+  /** What has changed since `before`; both sorted. O(hosts), and no object is made for one that stays as it was. */
+  differenceFrom(before: PackedHosts): HostsDifference {
+    const [old, now] = [before.#numbers, this.#numbers];
+    const joined: number[] = [];
+    const left: number[] = [];
+    const changed: number[] = [];
+    const from = new Int32Array(this.length);
+    const zoneIsNew = this.#zonesAgainst(before);
+    let i = 0;
+    let j = 0;
+    while (i < old.length || j < now.length) {
+      const which = i >= old.length ? 1 : j >= now.length ? -1 : order(old, i, now, j);
+      if (which < 0) {
+        left.push(i / STRIDE);
+      } else if (which > 0) {
+        from[j / STRIDE] = -1;
+        joined.push(j / STRIDE);
+      } else {
+        from[j / STRIDE] = i / STRIDE;
+        const isChanged = old[i + 2] !== now[j + 2] || (zoneIsNew?.(i / STRIDE, j / STRIDE) ?? false);
+        if (isChanged) changed.push(j / STRIDE);
+      }
+      if (which <= 0) i += STRIDE;
+      if (which >= 0) j += STRIDE;
+    }
+    return { from: joined.length === 0 && left.length === 0 ? undefined : from, joined, left, changed };
+  }
+
+  /** Tells whether the zone of a host of `before` is another than that of a host of this; undefined: they never are. */
+  #zonesAgainst(before: PackedHosts): ((old: number, now: number) => boolean) | undefined {
+    const [then, zones] = [before.#zones, this.#zones];
+    if (typeof zones === "string" && typeof then === "string") return zones === then ? undefined : () => true;
+    if (typeof zones === "string" || typeof then === "string") return (i, j) => before.zone(i) !== this.zone(j);
+    const numberNow = Int32Array.from(then.names, (name) => zones.names.indexOf(name));
+    return (i, j) => numberNow[then.of[i]!] !== zones.of[j];
+  }
+
   toMessage(): HostNumbers {
-    return { length: this.length, numbers: Array.from(this.#numbers), zones: this.#zones };
+    const { length } = this;
+    const zones = this.#zones;
+    if (length >= MANY) return { length, numbers: this.#numbers, zones };
+    const inMessage = typeof zones === "string" ? zones : { names: zones.names, of: Array.from(zones.of) };
+    return { length, numbers: Array.from(this.#numbers), zones: inMessage };
   }
 
   unpack(): readonly Host[] {
@@ -109,4 +195,25 @@ export class PackedHosts implements Iterable<Host> {
   *[Symbol.iterator](): IterableIterator<Host> {
     for (let i = 0; i < this.length; i++) yield this.host(i);
   }
+}
+
+/** Of a message: its memory is the receiver's own. */
+function typed(numbers: Int32Array | readonly number[]): Int32Array {
+  return numbers instanceof Int32Array ? numbers : Int32Array.from(numbers);
+}
+
+function numbered(hosts: readonly Host[]): ZoneNumbers<Int32Array> {
+  const numbers = new Map<string, number>();
+  const of = Int32Array.from(hosts, ({ zone }) => {
+    const known = numbers.get(zone) ?? numbers.size;
+    if (known === numbers.size) numbers.set(zone, known);
+    return known;
+  });
+  return { names: [...numbers.keys()], of };
+}
+
+/** Below, at or above 0, as the endpoint at `i` of `a` is before, at or after the one at `j` of `b`. */
+function order(a: Int32Array, i: number, b: Int32Array, j: number): number {
+  if (a[i] !== b[j]) return a[i]! >>> 0 < b[j]! >>> 0 ? -1 : 1;
+  return a[i + 1]! - b[j + 1]!;
 }

@@ -43,8 +43,7 @@ export interface PickContext {
 export class SteeredHost implements BalancedHost {
   readonly kind = "host";
   tag = -1;
-  /** Place in its balancer's table; -1: it has left the route. */
-  index = -1;
+  hasLeft = false;
 
   /** Latency estimate in ms; 0: no call has ended yet. */
   estimateMs = 0;

@@ -5,6 +5,18 @@ import type { Random } from "./balancer.ts";
 const NO_PROBABILITY = new Float64Array(0);
 const NO_ALIAS = new Int32Array(0);
 
+/** Used while a sampler is built, by one after the other: garbage of this size for every route change is work too. */
+let scaledWeights = NO_PROBABILITY;
+let stack = NO_ALIAS;
+
+function scratch(size: number): Float64Array {
+  if (scaledWeights.length < size) {
+    scaledWeights = new Float64Array(size);
+    stack = new Int32Array(size);
+  }
+  return scaledWeights;
+}
+
 export class WeightedSampler {
   #size = 0;
   #uniform = true;
@@ -19,36 +31,47 @@ export class WeightedSampler {
   build(size: number, weight: (index: number) => number): void {
     this.#size = size;
     this.#uniform = true;
-    for (let i = 1; i < size; i++) if (weight(i) !== weight(0)) this.#uniform = false;
+    const scaled = scratch(size);
+    const first = size > 0 ? weight(0) : 0;
+    let total = 0;
+    for (let i = 0; i < size; i++) {
+      const each = weight(i);
+      scaled[i] = each;
+      total += each;
+      if (each !== first) this.#uniform = false;
+    }
     if (this.#uniform) return;
     if (this.#probability.length < size) {
       this.#probability = new Float64Array(size);
       this.#alias = new Int32Array(size);
     }
-    let total = 0;
-    for (let i = 0; i < size; i++) total += weight(i);
-    const scaled = new Float64Array(size);
-    const small: number[] = [];
-    const large: number[] = [];
+    const probability = this.#probability;
+    const alias = this.#alias;
+    // One stack from either end: of those with less than their share, and of those with more.
+    let less = 0;
+    let more = size;
     for (let i = 0; i < size; i++) {
-      scaled[i] = (weight(i) * size) / total;
-      (scaled[i]! < 1 ? small : large).push(i);
+      scaled[i] = (scaled[i]! * size) / total;
+      stack[scaled[i]! < 1 ? less++ : --more] = i;
     }
-    while (small.length > 0 && large.length > 0) {
-      const less = small.pop()!;
-      const more = large.at(-1)!;
-      this.#probability[less] = scaled[less]!;
-      this.#alias[less] = more;
-      scaled[more] = scaled[more]! - (1 - scaled[less]!);
-      if (scaled[more]! < 1) {
-        large.pop();
-        small.push(more);
+    while (less > 0 && more < size) {
+      const small = stack[--less]!;
+      const large = stack[more]!;
+      probability[small] = scaled[small]!;
+      alias[small] = large;
+      scaled[large]! -= 1 - scaled[small]!;
+      if (scaled[large]! < 1) {
+        more++;
+        stack[less++] = large;
       }
     }
-    for (const i of [...small, ...large]) {
-      this.#probability[i] = 1;
-      this.#alias[i] = i;
-    }
+    while (less > 0) this.#keepAll(stack[--less]!);
+    while (more < size) this.#keepAll(stack[more++]!);
+  }
+
+  #keepAll(index: number): void {
+    this.#probability[index] = 1;
+    this.#alias[index] = index;
   }
 
   /** 0 to size - 1. The size must not be 0. */
