@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { HeldFrames } from "../../src/report/held-frames.ts";
 import { StatusFrames, type StatusFramesLimits } from "../../src/report/status-frames.ts";
 import { encodeReportStatusRequest, makeReportStatusRequest, reportStatusBytes } from "../../src/wire/status-codec.ts";
 import { type FuzzRandom, fuzzSeed, makeFuzzRandom, propertyRuns } from "../support/fuzz-random.ts";
@@ -191,28 +192,19 @@ describe("a connection that ends while it waits", () => {
   });
 
   test("and whose agent has told newer totals or a newer window on another one changes nothing with its older ones", async () => {
-    const rig = new Rig({ maxRows: 8 });
-    rig.store.away();
-    rig.connect().tell(hosts(9, 1, 6));
-    const results = [[1, 4]] as const;
-    const old = rig.connect().tell({ ...hosts(1, 1, 2), seq: 1 }, { agent: 2, seq: 10, results, isWindow: true });
-    old.reset();
-    rig.store.back();
-    await rig.go(200);
-    await rig.wait(3000);
-    rig.store.away();
-    // Served now: its rows and the newer ones of the same hosts meet in memory and in the database.
-    await rig.intake.flush();
-    rig.frames.tick();
-    rig
-      .connect()
-      .tell({ agent: 1, seq: 2, results: [[1, 7]] }, { agent: 2, seq: 11, results: [[1, 9]], isWindow: true });
-    rig.intake.offer({ ...total(1, 4, 0, 2), instanceLow: 0, ts: 10 }, "wait", true);
-    rig.store.back();
-    await rig.go(6000);
-    expect(rig.stored).toContain("1 from 1: 7");
-    expect(rig.stored).toContain("2 from 1: 1");
-    expect(rig.stored).toContain("1 from 2: 9");
+    const rig = new Rig({ maxRows: 8, batchRows: 4 });
+    const release = rig.store.hold();
+    const told = (agent: number, ...results: [number, number][]): Told => ({ agent, seq: results[0]![1], results });
+    rig.connect().tell(hosts(9, 1, 4));
+    const old = rig.connect().tell(told(1, [1, 9]), { ...told(2, [1, 9]), isWindow: true });
+    // Of each of the two frames the first row finds no room, so the second waits with it.
+    old.tell(told(1, [5, 10], [1, 10]), { ...told(2, [5, 10], [1, 10]), isWindow: true }).reset();
+    rig.connect().tell(told(1, [1, 11]), { ...told(2, [1, 11]), isWindow: true });
+    release();
+    await rig.go(2000);
+    expect(rig.stored.filter((text) => !text.includes("from 9")).sort()).toEqual(
+      ["1 from 1: 11", "1 from 2: 11", "5 from 1: 10", "5 from 2: 10"].sort(),
+    );
   });
 });
 
@@ -245,6 +237,64 @@ describe("what is kept of frames that wait", () => {
     expect(rig.frames.counts.droppedFrames).toBeGreaterThan(90);
     expect([rig.frames.paused, rig.intake.counts.refused]).toEqual([1, 0]);
   });
+
+  test("whoever is served while nobody is read from is read from with the others only", async () => {
+    const rig = new Rig({ maxRows: 8, batchRows: 2 }, { allWaitBytes: 3000, mostBytes: 100_000 });
+    let release = rig.store.hold();
+    rig.connect().tell(hosts(1, 1, 6));
+    const waiting = [2, 3, 4].map((agent) => rig.connect().tell(hosts(agent, 1, 2)));
+    await rig.wait(200);
+    const next = rig.store.hold();
+    release();
+    release = next;
+    await rig.turn();
+    rig.frames.tick();
+    // Two rows are stored, so there is room for one agent's; two thirds of the bytes wait still.
+    expect([rig.frames.heldBytes, ...waiting.map(({ isReading }) => isReading)]).toEqual([2048, false, false, false]);
+    release();
+    await rig.go(2000);
+    expect(waiting.map(({ isReading }) => isReading)).toEqual([true, true, true]);
+    expect(rig.stored.length).toBe(12);
+  });
+
+  test("a frame that is dropped leaves no place in the line behind, and nothing is left out of the next one", async () => {
+    const rig = new Rig({ maxRows: 8 }, { allWaitBytes: 100_000, mostBytes: 200 });
+    rig.store.away();
+    const agent = rig.connect().tell(hosts(1, 1, 60), hosts(1, 1, 3, 2));
+    const gone = rig.connect().tell(hosts(2, 1, 60));
+    gone.reset();
+    expect([rig.frames.counts.droppedFrames, rig.frames.counts.held]).toEqual([2, 1]);
+    rig.store.back();
+    await rig.go(5000);
+    expect(rig.stored.sort()).toEqual([...storedOf(1, 1, 3, 2), ...storedOf(1, 4, 6)].sort());
+    rig.store.away();
+    rig
+      .connect()
+      .tell(hosts(3, 1, 60))
+      .reset();
+    await rig.go(1000);
+    expect([rig.frames.longestMs, agent.isReading]).toEqual([0, true]);
+  });
+});
+
+test("frames that wait come out as they went in, whatever their lengths and however they take turns", () => {
+  const random = makeFuzzRandom(fuzzSeed());
+  const held = new HeldFrames();
+  const model: Uint8Array[] = [];
+  for (let step = 0; step < propertyRuns(4000); step++) {
+    if (random.int(0, 20) < (step % 400 < 200 ? 14 : 7)) {
+      const body = random.bytes(random.int(0, 40) * random.int(0, 40));
+      held.push(body);
+      model.push(body);
+    } else if (model.length > 0) {
+      held.shift();
+      model.shift();
+    }
+    expect(held.isEmpty).toBe(model.length === 0);
+    if (model.length > 0) expect(held.first()).toEqual(model[0]!);
+    const bytes = model.reduce((sum, { length }) => sum + length + 4, 0);
+    expect(held.bytes).toBeGreaterThanOrEqual(bytes);
+  }
 });
 
 describe("while agents wait", () => {
