@@ -154,6 +154,18 @@ export function exists(route: RouteRecord | undefined): route is RouteRecord {
   return route !== undefined && (route.hosts.length > 0 || route.name !== "");
 }
 
+/** Nothing is left of it but the revision at which it became so. */
+export function isRemoved(route: RouteRecord): boolean {
+  return route.hosts.length === 0 && route.name === "" && route.vanishedFrom === undefined && !hasChoice(route.policy);
+}
+
+const NO_HOSTS: readonly Host[] = Object.freeze([]);
+
+/** The record of a module that was removed at this revision. */
+export function removedRoute({ modid, cmdid }: ModuleKey, revision: number): RouteRecord {
+  return { modid, cmdid, name: "", policy: NO_CHOICE, revision, hosts: NO_HOSTS };
+}
+
 function refuse(reason: Refusal["reason"], detail: string): Plan {
   return { ok: false, reason, detail };
 }

@@ -19,6 +19,10 @@ export class WatchIndex<W> {
     return this.#modules.get(watcher)?.size ?? 0;
   }
 
+  has(watcher: W, modid: number, cmdid: number): boolean {
+    return this.#modules.get(watcher)?.has(modid, cmdid) ?? false;
+  }
+
   /** False when it was watched already. */
   watch(watcher: W, modid: number, cmdid: number): boolean {
     let modules = this.#modules.get(watcher);

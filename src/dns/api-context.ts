@@ -28,7 +28,7 @@ export interface DnsAppDeps {
   /** A follower's: whom to ask for what it does not have. Absent: it has everything. */
   readonly leaders?: readonly string[];
   /** Connected agents; none where there is no TCP service beside. */
-  readonly agents: () => readonly AgentDescription[];
+  readonly agents: () => Iterable<AgentDescription>;
   /**
    * Without a poller beside (serverless): how old the replica may be when a request is served; it is polled then.
    * undefined: somebody polls.

@@ -10,6 +10,7 @@ import { idParam, intParam, moduleParam } from "../platform/http-schemas.ts";
 import { type ApiContext, parseDuration, parseTags, unavailable } from "./api-context.ts";
 import { policyJson } from "./api-policy.ts";
 import { agentsOut, exportOut, hostJson, moduleParams, namesOut, routeListOut, routeOut } from "./api-schemas.ts";
+import type { AgentDescription } from "./route-push.ts";
 import type { RouteReplica } from "./route-replica.ts";
 import type { Waiter } from "./route-watch.ts";
 import type { ListPage, ListQuery } from "./sorted-routes.ts";
@@ -23,6 +24,7 @@ const STREAM_PING_MS = 5000;
 /** Routes and hosts that are looked at, or written, before others are served: some milliseconds. */
 const STRETCH = 20_000;
 const EXPORT_STRETCH = 5_000;
+const AGENTS_STRETCH = 1_000;
 
 const minRevision = intParam(0, Number.MAX_SAFE_INTEGER).optional();
 
@@ -218,18 +220,15 @@ export function addReads(api: ApiContext): void {
   });
 
   app.openapi(agentsRoute, (c) => {
-    return c.json(
-      {
-        agents: deps.agents().map(({ address, connectedMs, modules, behind }) => ({
-          address,
-          connectedSeconds: Math.round(connectedMs) / 1000,
-          modules,
-          behind,
-        })),
-      },
-      200,
-    );
+    // What the document says a typed answer is; this one is the same as text.
+    return c.body(agentsText(deps.agents()), 200, { "content-type": "application/json" }) as never;
   });
+}
+
+/** Whether the module changed after `revision` (0: the caller knows nothing of it), which may be forgotten. */
+function isNewer(replica: RouteReplica, { modid, cmdid }: ModuleKey, revision: number): boolean {
+  const route = replica.route(modid, cmdid);
+  return route === undefined ? revision > 0 && revision < replica.forgotten : route.revision > revision;
 }
 
 async function waitForChange(
@@ -249,7 +248,7 @@ async function waitForChange(
   if (revision > api.replica.revision) await routes.refresh();
   if (revision > api.replica.revision) return;
   for (;;) {
-    if ((api.replica.route(key.modid, key.cmdid)?.revision ?? 0) > revision) return;
+    if (isNewer(api.replica, key, revision)) return;
     const leftMs = deadlineMs - clock.nowMs();
     if (leftMs <= 0 || signal.aborted) return;
     const outcome = await watch.next(key, Math.min(leftMs, maxAgeMs ?? leftMs), signal);
@@ -267,7 +266,8 @@ function exportText(head: object, routes: readonly RouteRecord[]): ReadableStrea
   let at = 0;
   return new ReadableStream({
     start: (controller) => controller.enqueue(encoder.encode(`${JSON.stringify(head).slice(0, -1)},"routes":[`)),
-    pull(controller) {
+    async pull(controller) {
+      if (at > 0) await othersAreServed();
       const texts: string[] = [];
       for (let left = EXPORT_STRETCH; left > 0 && at < routes.length; at++) {
         const { modid, cmdid, name, policy, hosts } = routes[at]!;
@@ -282,6 +282,35 @@ function exportText(head: object, routes: readonly RouteRecord[]): ReadableStrea
   });
 }
 
+/** A reader that takes as fast as is written would be served in one go otherwise. */
+function othersAreServed(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
+}
+
+/** As `exportText`; agents that come or go while it is read are in it or not. */
+function agentsText(agents: Iterable<AgentDescription>): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  const left = agents[Symbol.iterator]();
+  let isFirst = true;
+  return new ReadableStream({
+    async pull(controller) {
+      if (!isFirst) await othersAreServed();
+      const texts: string[] = [];
+      for (let i = 0; i < AGENTS_STRETCH; i++) {
+        const { value, done } = left.next();
+        if (done === true) break;
+        const { connectedMs, ...agent } = value;
+        texts.push(JSON.stringify({ ...agent, connectedSeconds: Math.round(connectedMs) / 1000 }));
+      }
+      const isLast = texts.length < AGENTS_STRETCH;
+      const before = isFirst ? '{"agents":[' : texts.length === 0 ? "" : ",";
+      isFirst = false;
+      controller.enqueue(encoder.encode(`${before}${texts.join(",")}${isLast ? "]}" : ""}`));
+      if (isLast) controller.close();
+    },
+  });
+}
+
 /** As `replica.list`, but others are served meanwhile. */
 async function listInStretches(replica: RouteReplica, query: ListQuery): Promise<ListPage> {
   const found: RouteRecord[] = [];
@@ -291,7 +320,7 @@ async function listInStretches(replica: RouteReplica, query: ListQuery): Promise
     found.push(...page.routes);
     if (page.stoppedAt === undefined) return { routes: found, more: page.more };
     after = page.stoppedAt;
-    await new Promise((resolve) => setTimeout(resolve, 0));
+    await othersAreServed();
   }
 }
 
@@ -330,9 +359,8 @@ function stream(
   };
   if (!deps.watch.watch(waiter, modules)) throw unavailable("too many callers watch already; try again later or poll");
   for (const key of modules) {
-    const route = replica.route(key.modid, key.cmdid);
-    if (since === 0 ? exists(route) : route !== undefined && route.revision > since)
-      owed.set(formatModuleKey(key), key);
+    const isOwed = since === 0 ? exists(replica.route(key.modid, key.cmdid)) : isNewer(replica, key, since);
+    if (isOwed) owed.set(formatModuleKey(key), key);
   }
   return streamSSE(c, async (sse) => {
     let open = true;
@@ -344,7 +372,11 @@ function stream(
     try {
       while (open) {
         // In the order of their revisions, so that the last id seen is one to resume from.
-        const due = [...owed.values()].flatMap(({ modid, cmdid }) => replica.route(modid, cmdid) ?? []);
+        // One of which nothing is known was removed, or it would not be owed.
+        const due = Array.from(
+          owed.values(),
+          (key) => replica.route(key.modid, key.cmdid) ?? replica.forgottenRoute(key),
+        );
         owed.clear();
         for (const route of due.sort((a, b) => a.revision - b.revision)) {
           await sse.writeSSE({ event: "route", id: String(route.revision), data: texts.of(route) });

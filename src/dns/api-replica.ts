@@ -16,6 +16,10 @@ const replicaOut = z
   .object({
     revision: z.int().openapi({ description: "What all pages bring a reader to; lower than `after`: ask elsewhere" }),
     digest: z.int().openapi({ description: "Of everything at that revision; tells another history apart" }),
+    forgotten: z.int().optional().openapi({
+      description:
+        "Modules that were removed at this revision or before may be missing; whoever asks from before it compares `digest`",
+    }),
     routes: z.array(
       z.object({
         modid: z.int(),

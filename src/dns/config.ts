@@ -41,7 +41,15 @@ export const dnsConfig = defineConfig("dns", {
         doc: "Modules one agent may watch; requests for more are answered but not kept up to date, and counted.",
         default: 100_000,
         unit: "modules",
-        cost: "200 to 500 bytes of memory each",
+        cost: "140 to 500 bytes of memory each",
+      }),
+      max_watches: key(z.int().min(1).max(100_000_000), {
+        doc:
+          "Modules that all agents together watch, each counted once for every agent; requests for more are answered but " +
+          "not kept up to date, and counted. As many such answers at most wait for agents that do not read.",
+        default: 5_000_000,
+        unit: "watches",
+        cost: "140 to 500 bytes of memory each: 0.4 GB for 15,000 agents that watch the same 200 modules",
       }),
     },
   },
@@ -86,6 +94,15 @@ export const dnsConfig = defineConfig("dns", {
         unit: "changes",
         reload: true,
         cost: "room in the database",
+      }),
+      removed_keep: key(z.int().min(1_000).max(10_000_000), {
+        doc:
+          "Removed modules that are remembered, so that readers who were away are told of just these; of the ones that were " +
+          "removed before, readers learn by being given everything.",
+        default: 100_000,
+        unit: "modules",
+        reload: true,
+        cost: "21 to 43 bytes of memory and a row in the database each, which every start reads",
       }),
     },
   },

@@ -103,6 +103,7 @@ const push = new RoutePush({
   replica,
   loaded: () => routes.loaded,
   maxWatchesPerConnection: config.tcp.max_watches_per_connection,
+  maxWatches: config.tcp.max_watches,
   defer: (work) => setImmediate(work),
   nowMs: () => clock.nowMs(),
   setTimer: systemTimer,
@@ -177,6 +178,11 @@ exposeEvents(
 metrics.gaugeFrom("look_seconds", "How long this instance's last comparison took", () => routes.looks.tookMs / 1000);
 exposeEvents(metrics, "push_events_total", "Frames from and to agents", push.counts);
 metrics.gaugeFrom("routes", "Modules that exist", () => replica.size);
+metrics.gaugeFrom(
+  "removed_routes",
+  "Removed modules whose removal is remembered for readers that were away",
+  () => replica.removedCount,
+);
 metrics.gaugeFrom("hosts", "Hosts of all modules", () => replica.hostCount);
 metrics.gaugeFrom(
   "vanished_routes",
@@ -193,6 +199,7 @@ metrics.gaugeFrom("watches", "Pairs of a watcher and a module", () => [
   { labels: { by: "tcp" }, value: push.watches },
   { labels: { by: "http" }, value: watch.size },
 ]);
+metrics.gaugeFrom("owed_routes", "Answers and changes that wait until their agents read", () => push.owed);
 metrics.gaugeFrom(
   "damped_hosts",
   "Leased hosts left out of what agents are told because they flap",
@@ -219,7 +226,10 @@ void opening.opened.then(() => {
   leases?.start(systemTimer);
   log.info("routes loaded", { revision: replica.revision, modules: replica.size, hosts: replica.hostCount });
   polling = keepPolling({
-    poll: () => routes.refresh(),
+    poll: async () => {
+      await routes.refresh();
+      await routes.forgetRemoved(config.routes.removed_keep);
+    },
     intervalMs: () => config.routes.poll_interval_ms,
     prune: () => database.routes.prune(config.routes.change_log_keep),
     log,

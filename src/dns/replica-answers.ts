@@ -14,6 +14,7 @@ interface Noted {
   readonly after: number;
   readonly revision: number;
   readonly digest: number;
+  readonly forgotten: number;
   /** In key order. */
   readonly routes: readonly RouteRecord[];
   readonly names: readonly NameRecord[];
@@ -51,7 +52,7 @@ export class ReplicaAnswers {
   }
 
   #note(after: number, further: boolean): Noted {
-    const { revision, digest } = this.#replica;
+    const { revision, digest, forgotten } = this.#replica;
     const found = this.#noted.find((noted) => noted.after === after && (further || noted.revision === revision));
     if (found !== undefined) return found;
     const delta = this.#replica.changedSince(after);
@@ -59,6 +60,7 @@ export class ReplicaAnswers {
       after,
       revision,
       digest,
+      forgotten,
       routes: [...delta.routes].sort(compareModuleKeys),
       names: delta.names,
     };
@@ -68,7 +70,11 @@ export class ReplicaAnswers {
   }
 }
 
-function cut({ revision, digest, routes, names }: Noted, from: ModuleKey | undefined, limit: number): ReplicaPage {
+function cut(
+  { revision, digest, forgotten, routes, names }: Noted,
+  from: ModuleKey | undefined,
+  limit: number,
+): ReplicaPage {
   const page: RouteRecord[] = [];
   let left = limit;
   let i = from === undefined ? 0 : firstAfter(routes, from);
@@ -81,6 +87,7 @@ function cut({ revision, digest, routes, names }: Noted, from: ModuleKey | undef
   return {
     revision,
     digest,
+    forgotten,
     routes: page,
     names: from === undefined ? names : [],
     ...(i < routes.length && last !== undefined ? { next: { modid: last.modid, cmdid: last.cmdid } } : {}),

@@ -15,16 +15,19 @@ export interface ReplicaPage {
   readonly revision: number;
   /** Of the whole replica at that revision, as core/route-digest.ts has it. */
   readonly digest: number;
+  /** As of RouteDelta. */
+  readonly forgotten?: number | undefined;
   readonly routes: readonly RouteRecord[];
   readonly names: readonly NameRecord[];
   /** Where the next page begins: after this module. Absent: this is the last. */
   readonly next?: ModuleKey;
 }
 
-export function pageJson({ revision, digest, routes, names, next }: ReplicaPage) {
+export function pageJson({ revision, digest, forgotten = 0, routes, names, next }: ReplicaPage) {
   return {
     revision,
     digest,
+    ...(forgotten === 0 ? {} : { forgotten }),
     routes: routes.map(routeRecordJson),
     names: names.map(({ scope, id, name, revision }) => ({ scope, id, name, revision })),
     ...(next === undefined ? {} : { next: `${next.modid}.${next.cmdid}` }),
@@ -136,6 +139,9 @@ export function readPage(value: unknown): ReadPage {
     const page: ReplicaPage = {
       revision: revisionOf(fields),
       digest: integer(fields, "digest", 0, 0xffff_ffff),
+      ...(fields.forgotten === undefined
+        ? {}
+        : { forgotten: integer(fields, "forgotten", 0, Number.MAX_SAFE_INTEGER) }),
       routes: list(fields, "routes").map(readRoute),
       names: list(fields, "names").map(readName),
       ...(next === "" ? {} : { next: { modid: modid! | 0, cmdid: cmdid! | 0 } }),

@@ -34,6 +34,8 @@ export interface RoutePushOptions {
   /** False while the routes were never loaded: requests are kept then and answered later, not with "no such module". */
   readonly loaded: () => boolean;
   readonly maxWatchesPerConnection: number;
+  /** Of all connections together; and so many requests beyond that wait for their answer. */
+  readonly maxWatches: number;
   /** Runs the function after the I/O that is waiting now (setImmediate). */
   readonly defer: (work: () => void) => void;
   readonly nowMs: () => number;
@@ -50,9 +52,12 @@ const SLICE_BYTES = 1_048_576;
 const SLICE_MARKS = SLICE_FRAMES;
 
 interface Owed extends ModuleKey {
-  /** The revision the agent says it has; 0: it did not say, or the route changed since. */
+  /** The revision the agent says it has; 0: it did not say; CHANGED: the module changed since. */
   readonly held: number;
 }
+
+/** Older than anything: of a module that changed something was known, so one that is not known any more was removed. */
+const CHANGED = -1;
 
 interface Agent {
   readonly connection: AgentConnection;
@@ -90,6 +95,8 @@ export class RoutePush {
   readonly #damping = new FlapDamping();
   readonly #frames = new RouteFrames(this.#damping);
   #releasing: (() => void) | undefined;
+  /** Of all agents. */
+  #owed = 0;
   readonly #request = makeGetRouteRequest();
   #scheduled = false;
   readonly counts = {
@@ -102,6 +109,8 @@ export class RoutePush {
     unknownFrames: 0,
     oversize: 0,
     overLimit: 0,
+    overTotal: 0,
+    unanswered: 0,
     dismissed: 0,
   };
 
@@ -113,6 +122,11 @@ export class RoutePush {
     return this.#watches.size;
   }
 
+  /** Answers and changes that wait until their agents read. */
+  get owed(): number {
+    return this.#owed;
+  }
+
   /** Hosts left out because they flap. */
   get leftOut(): number {
     return this.#damping.leftOut;
@@ -122,14 +136,16 @@ export class RoutePush {
     return this.#agents.size;
   }
 
-  agents(): readonly AgentDescription[] {
-    const nowMs = this.#options.nowMs();
-    return Array.from(this.#agents.values(), (agent) => ({
-      address: `${agent.connection.remoteAddress}:${agent.connection.remotePort}`,
-      connectedMs: nowMs - agent.connectedAtMs,
-      modules: this.#watches.countOf(agent),
-      behind: agent.owed.size,
-    }));
+  /** Each as it is when it is asked for; agents may come and go in between. */
+  *agents(): IterableIterator<AgentDescription> {
+    for (const agent of this.#agents.values()) {
+      yield {
+        address: `${agent.connection.remoteAddress}:${agent.connection.remotePort}`,
+        connectedMs: this.#options.nowMs() - agent.connectedAtMs,
+        modules: this.#watches.countOf(agent),
+        behind: agent.owed.size,
+      };
+    }
   }
 
   onOpen(connection: AgentConnection): void {
@@ -156,6 +172,7 @@ export class RoutePush {
     const agent = this.#agents.get(connection);
     if (agent === undefined) return;
     this.#agents.delete(connection);
+    this.#owed -= agent.owed.size;
     this.#sendable.delete(agent);
     this.#watches.drop(agent);
   }
@@ -180,22 +197,36 @@ export class RoutePush {
     const { modid, cmdid, revision } = request;
     if (msgid === MSG_UNWATCH_ROUTE_REQUEST) {
       this.#watches.unwatch(agent, modid, cmdid);
-      agent.owed.delete(modid, cmdid);
+      if (agent.owed.delete(modid, cmdid)) this.#owed--;
       return;
     }
     this.counts.requests++;
     // Only ours say what they hold; they ask again every few seconds, so this is soon known.
     if (revision > 0) agent.returns = true;
-    if (this.#watches.countOf(agent) >= this.#options.maxWatchesPerConnection) {
-      // What it watches already it may ask for again; a further module would be one it is never told of.
-      if (this.#watches.watch(agent, modid, cmdid)) {
-        this.#watches.unwatch(agent, modid, cmdid);
-        this.counts.overLimit++;
-      }
-    } else {
-      this.#watches.watch(agent, modid, cmdid);
+    if (!this.#watch(agent, request) && !this.#mayAnswer(agent, request)) {
+      this.counts.unanswered++;
+      return;
     }
-    this.#owe(agent, { modid, cmdid, held: revision });
+    // What changed and was not sent yet has changed all the same.
+    const isChanged = agent.owed.get(modid, cmdid)?.held === CHANGED;
+    this.#owe(agent, { modid, cmdid, held: isChanged ? CHANGED : revision });
+  }
+
+  /** False: it watches so many, or all do, that this one is answered now and not told of later. */
+  #watch(agent: Agent, { modid, cmdid }: ModuleKey): boolean {
+    const { maxWatches, maxWatchesPerConnection } = this.#options;
+    if (this.#watches.has(agent, modid, cmdid)) return true;
+    if (this.#watches.countOf(agent) >= maxWatchesPerConnection) this.counts.overLimit++;
+    else if (this.#watches.size >= maxWatches) this.counts.overTotal++;
+    else return this.#watches.watch(agent, modid, cmdid);
+    return false;
+  }
+
+  /** An agent over a limit may ask without end and read nothing; so may all together. */
+  #mayAnswer(agent: Agent, { modid, cmdid }: ModuleKey): boolean {
+    const { maxWatches, maxWatchesPerConnection } = this.#options;
+    if (agent.owed.has(modid, cmdid)) return true;
+    return agent.owed.size < maxWatchesPerConnection && this.#owed < maxWatches;
   }
 
   /** To be called with every change that reached the replica. */
@@ -226,7 +257,7 @@ export class RoutePush {
     let left = most;
     for (const marking of this.#marking.values()) {
       const { modid, cmdid, watchers, again } = marking;
-      const owed = { modid, cmdid, held: 0 };
+      const owed = { modid, cmdid, held: CHANGED };
       for (const agent of watchers) {
         this.counts.pushes++;
         this.#owe(agent, owed);
@@ -258,10 +289,9 @@ export class RoutePush {
   }
 
   #owe(agent: Agent, owed: Owed): void {
-    const { modid, cmdid } = owed;
-    // An agent over its limit may ask without end and read nothing.
-    if (!agent.owed.has(modid, cmdid) && agent.owed.size >= this.#options.maxWatchesPerConnection) return;
-    agent.owed.set(modid, cmdid, owed);
+    const before = agent.owed.size;
+    agent.owed.set(owed.modid, owed.cmdid, owed);
+    this.#owed += agent.owed.size - before;
     this.#makeSendable(agent);
   }
 
@@ -296,6 +326,7 @@ export class RoutePush {
     for (const owed of agent.owed.values()) {
       if (left.frames <= 0 || left.bytes <= 0 || !agent.connection.writable) break;
       agent.owed.delete(owed.modid, owed.cmdid);
+      this.#owed--;
       const frame = this.#frame(owed);
       left.frames--;
       left.bytes -= frame.length;
@@ -308,9 +339,11 @@ export class RoutePush {
     const { replica } = this.#options;
     const route = replica.route(modid, cmdid);
     if (route === undefined) {
-      // Not meant: nobody ever took hosts away here, and this may be the wrong database. Never without a revision, by
-      // which agents know that this server says when something is meant.
-      return encodeGetRouteResponse({ modid, cmdid, revision: Math.max(1, replica.revision), hosts: [] }).frame;
+      // Not meant where nobody ever took hosts away: this may be the wrong database. It is where somebody did and that is
+      // forgotten. Never without a revision, by which agents know that this server says when something is meant.
+      const revision = Math.max(1, replica.revision);
+      const meant = held !== 0 && held <= replica.forgotten;
+      return encodeGetRouteResponse({ modid, cmdid, revision, hosts: [], meant }).frame;
     }
     const frame = this.#frames.of(route);
     this.counts.oversize = this.#frames.oversize;

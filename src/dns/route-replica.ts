@@ -1,21 +1,28 @@
 // The routes as this process knows them: a replica of the database, advanced by deltas, read by everybody. All reads
 // are served from here, so they cost no query and go on while the database is away. Records are immutable; a change
 // puts a new record in the old one's place, so whoever holds a record holds a consistent route.
+//
+// Of a removed module nothing is held but the revision of its removal, by which readers that were away learn of it. When
+// there are very many the oldest are forgotten, and `forgotten` says up to which revision that may have happened: whoever
+// knows a module at such a revision and finds nothing of it here knows that it was removed.
 
 import { hostKey } from "../core/assignment.ts";
-import { ModuleMap } from "../core/module-key.ts";
+import { type ModuleKey, ModuleMap } from "../core/module-key.ts";
 import { NO_CHOICE } from "../core/policies.ts";
+import { RevisionTable } from "../core/revision-table.ts";
 import {
   exists,
+  isRemoved,
   type NameRecord,
   type NameScope,
   type RouteChange,
   type RouteEdit,
   type RouteRecord,
   type RouteView,
+  removedRoute,
 } from "../core/route-change.ts";
 import { nameMark, replaceMark, routeMark } from "../core/route-digest.ts";
-import type { RouteDelta } from "../store/route-store.ts";
+import type { RemovedModule, RouteDelta } from "../store/route-store.ts";
 import { RecentChanges } from "./recent-changes.ts";
 import { type ListPage, type ListQuery, SortedRoutes } from "./sorted-routes.ts";
 
@@ -62,7 +69,10 @@ abstract class Routes implements RouteView {
 
 export class RouteReplica extends Routes {
   #revision = 0;
+  /** Without those that are removed. */
   readonly #routes = new ModuleMap<RouteRecord>();
+  readonly #removed = new RevisionTable();
+  #forgotten = 0;
   readonly #names = { modid: new Map<number, NameRecord>(), cmdid: new Map<number, NameRecord>() };
   readonly #sorted = new SortedRoutes(
     () => this.#routes.values(),
@@ -84,6 +94,16 @@ export class RouteReplica extends Routes {
     return this.#existing;
   }
 
+  /** Removed modules whose removal is remembered. */
+  get removedCount(): number {
+    return this.#removed.size;
+  }
+
+  /** Modules that were removed at this revision or before may be forgotten. 0: none is. */
+  get forgotten(): number {
+    return this.#forgotten;
+  }
+
   get hostCount(): number {
     return this.#hosts;
   }
@@ -93,21 +113,31 @@ export class RouteReplica extends Routes {
     return this.#vanished;
   }
 
-  /** Of every record that is held, as core/route-digest.ts has it. */
+  /** Of every record that is held but those of removed modules, as core/route-digest.ts has it. */
   get digest(): number {
     return this.#digest;
   }
 
   route(modid: number, cmdid: number): RouteRecord | undefined {
-    return this.#routes.get(modid, cmdid);
+    const route = this.#routes.get(modid, cmdid);
+    if (route !== undefined) return route;
+    const revision = this.#removed.get(modid, cmdid);
+    return revision === 0 ? undefined : removedRoute({ modid, cmdid }, revision);
+  }
+
+  /** For a reader who knows of a module of which nothing is known here: it was removed, and that is forgotten. */
+  forgottenRoute(key: ModuleKey): RouteRecord {
+    return removedRoute(key, this.#forgotten);
   }
 
   nameRecord(scope: NameScope, id: number): NameRecord | undefined {
     return this.#names[scope].get(id);
   }
 
-  routes(): Iterable<RouteRecord> {
-    return this.#routes.values();
+  /** Removed ones too. */
+  *routes(): Iterable<RouteRecord> {
+    yield* this.#routes.values();
+    for (const removed of this.#removed.entries()) yield removedRoute(removed, removed.revision);
   }
 
   *names(): Iterable<NameRecord> {
@@ -118,10 +148,20 @@ export class RouteReplica extends Routes {
   /** Takes what is newer than what is held; returns those routes. Deltas may overlap and come in any order. */
   apply(delta: RouteDelta): readonly RouteRecord[] {
     const advanced: RouteRecord[] = [];
-    for (const route of delta.routes) {
-      const held = this.#routes.get(route.modid, route.cmdid);
-      if (held !== undefined && held.revision >= route.revision) continue;
-      this.#routes.set(route.modid, route.cmdid, route);
+    for (const route of this.completed(delta).routes) {
+      const { modid, cmdid, revision } = route;
+      const held = this.#routes.get(modid, cmdid);
+      const since = held?.revision ?? this.#removed.get(modid, cmdid);
+      if (since > 0 && since >= revision) continue;
+      // A delta from before: what is not known here any more was removed since.
+      if (since === 0 && delta.revision < this.#forgotten) continue;
+      if (isRemoved(route)) {
+        this.#routes.delete(modid, cmdid);
+        if (revision > 0) this.#removed.set(modid, cmdid, revision);
+      } else {
+        this.#routes.set(modid, cmdid, route);
+        if (held === undefined) this.#removed.delete(modid, cmdid);
+      }
       if (exists(held) !== exists(route)) {
         this.#existing += exists(route) ? 1 : -1;
       }
@@ -140,7 +180,38 @@ export class RouteReplica extends Routes {
       this.#digest = replaceMark(this.#digest, markOf(held), markOf(name));
     }
     this.#revision = Math.max(this.#revision, delta.revision);
+    this.#forgotten = Math.max(this.#forgotten, delta.forgotten ?? 0);
     return advanced;
+  }
+
+  /**
+   * A whole delta with the removals that are forgotten where it came from: of what is held here and not there. They count
+   * as made at the newest revision that is forgotten, which is later than anything that was known of them before.
+   */
+  completed(delta: RouteDelta): RouteDelta {
+    const { whole, forgotten = 0, ...rest } = delta;
+    if (whole !== true) return delta;
+    const there = new ModuleMap<true>();
+    for (const { modid, cmdid } of rest.routes) there.set(modid, cmdid, true);
+    const gone: RouteRecord[] = [];
+    for (const route of this.#routes.values()) {
+      const { modid, cmdid, revision } = route;
+      if (revision < forgotten && !there.has(modid, cmdid)) gone.push(removedRoute(route, forgotten));
+    }
+    return { ...rest, forgotten, routes: gone.length === 0 ? rest.routes : [...rest.routes, ...gone] };
+  }
+
+  /** Those that were removed first; they are for `forget`. */
+  oldestRemoved(count: number): readonly RemovedModule[] {
+    return this.#removed.oldest(count);
+  }
+
+  /** Of those that are still as they were then nothing is known from now on. */
+  forget(removed: readonly RemovedModule[]): void {
+    for (const { modid, cmdid, revision } of removed) {
+      if (this.#removed.get(modid, cmdid) === revision) this.#removed.delete(modid, cmdid);
+      this.#forgotten = Math.max(this.#forgotten, revision);
+    }
   }
 
   /** What changed after `revision`, removed routes included. Costs what changed, unless that is very long ago. */
@@ -150,6 +221,8 @@ export class RouteReplica extends Routes {
     const recent = this.#recent.since(revision);
     if (recent === undefined) {
       for (const route of this.#routes.values()) if (route.revision > revision) routes.push(route);
+      for (const removed of this.#removed.entries())
+        if (removed.revision > revision) routes.push(removedRoute(removed, removed.revision));
       for (const name of this.names()) if (name.revision > revision) names.push(name);
       return { revision: this.#revision, routes, names };
     }
@@ -170,6 +243,7 @@ export class RouteReplica extends Routes {
     const named = new Set(names.map(({ scope, id }) => `${scope} ${id}`));
     const known = new ModuleMap<true>();
     for (const { modid, cmdid } of routes) known.set(modid, cmdid, true);
+    // Those that are removed are as they should be.
     const gone = [...this.#routes.values()].filter(({ modid, cmdid }) => !known.has(modid, cmdid));
     const unnamed = [...this.names()].filter(({ scope, id }) => !named.has(`${scope} ${id}`));
     return {
@@ -191,9 +265,8 @@ export class RouteReplica extends Routes {
 
 function markOf(record: RouteRecord | NameRecord | undefined): number {
   if (record === undefined) return 0;
-  return "scope" in record
-    ? nameMark(record.scope, record.id, record.revision)
-    : routeMark(record.modid, record.cmdid, record.revision);
+  if ("scope" in record) return nameMark(record.scope, record.id, record.revision);
+  return isRemoved(record) ? 0 : routeMark(record.modid, record.cmdid, record.revision);
 }
 
 /** The replica plus what a write in progress has done so far; nobody else sees it before the commit. */
@@ -203,6 +276,7 @@ export class StagedRoutes extends Routes {
   readonly #routes = new ModuleMap<RouteRecord>();
   readonly #names = new Map<string, NameRecord>();
   #revision: number;
+  #forgotten = 0;
 
   /** `base`: may be another write that is not committed yet. */
   constructor(base: RouteReplica | StagedRoutes) {
@@ -252,6 +326,7 @@ export class StagedRoutes extends Routes {
     for (const route of delta.routes) this.#routes.set(route.modid, route.cmdid, route);
     for (const name of delta.names) this.#names.set(`${name.scope} ${name.id}`, name);
     this.#revision = Math.max(this.#revision, delta.revision);
+    this.#forgotten = Math.max(this.#forgotten, delta.forgotten ?? 0);
   }
 
   /** By module, the keys of the hosts that differ from the replica, and maybe others'; undefined: nobody knows. */
@@ -261,6 +336,8 @@ export class StagedRoutes extends Routes {
 
   /** Everything staged, to be applied to the replica once it is committed. */
   delta(): RouteDelta {
-    return { revision: this.#revision, routes: [...this.#routes.values()], names: [...this.#names.values()] };
+    const forgotten = this.#forgotten === 0 ? {} : { forgotten: this.#forgotten };
+    const [routes, names] = [[...this.#routes.values()], [...this.#names.values()]];
+    return { revision: this.#revision, routes, names, ...forgotten };
   }
 }

@@ -13,7 +13,7 @@ import { formatModuleKey } from "../core/module-key.ts";
 import { nextRevision, planChange, type RouteRecord } from "../core/route-change.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
-import { type Head, type Look, type RouteStore, StoreUnavailable } from "../store/route-store.ts";
+import { type Head, type Look, MAX_FORGOTTEN, type RouteStore, StoreUnavailable } from "../store/route-store.ts";
 import {
   type Adopted,
   type AdoptedRoute,
@@ -65,6 +65,8 @@ interface Waiting {
 
 const MAX_BATCH = 512;
 export const DEFAULT_MAX_VANISH_SHARE = 0.5;
+/** Of the removed modules that are kept. */
+const FORGOTTEN_SHARE = 0.1;
 const SQL: Author = { who: "sql", requestId: "" };
 
 export class RouteService {
@@ -84,7 +86,7 @@ export class RouteService {
   #failure: string | undefined = "the routes are not loaded yet";
   #headAskedAtMs: number | undefined;
   readonly counts = {
-    ...{ commits: 0, transactions: 0, adoptions: 0, vanishings: 0, polls: 0, pollFailures: 0 },
+    ...{ commits: 0, transactions: 0, adoptions: 0, vanishings: 0, polls: 0, pollFailures: 0, forgotten: 0 },
     /** Transactions that were planned before they had the lock, and those of them that went the long way after all. */
     ...{ aheads: 0, overtakings: 0, misses: 0 },
   };
@@ -176,6 +178,28 @@ export class RouteService {
   async poll(): Promise<void> {
     await this.refresh();
     await this.#looks.settled();
+  }
+
+  /**
+   * Forgets the modules that were removed first where there are more than `keep`, and some more so that this is seldom
+   * done. Never throws: a database that is away is what a poll says.
+   */
+  async forgetRemoved(keep: number): Promise<void> {
+    const { replica } = this;
+    const beyond = replica.removedCount - keep;
+    if (!this.#loaded || this.#failure !== undefined || beyond <= 0) return;
+    const removed = replica.oldestRemoved(beyond + Math.floor(keep * FORGOTTEN_SHARE));
+    try {
+      for (let i = 0; i < removed.length; i += MAX_FORGOTTEN) {
+        const some = removed.slice(i, i + MAX_FORGOTTEN);
+        // Else it was restored: the next poll says so.
+        if (!(await this.#options.store.forget(some))) return;
+        replica.forget(some);
+        this.counts.forgotten += some.length;
+      }
+    } catch (error) {
+      this.#setFailure(error);
+    }
   }
 
   /** Polls unless that was done within `maxAgeMs`. */
@@ -359,7 +383,7 @@ export class RouteService {
           );
         }
         if (tx.revision > this.replica.revision || !this.#loaded) {
-          staged.stage(await tx.readSince(this.#loaded ? this.replica.revision : 0));
+          staged.stage(this.replica.completed(await tx.readSince(this.#loaded ? this.replica.revision : 0)));
         }
         const writer = new ChangeWriter(tx, staged, this.#moment());
         const entered = await writer.loadLeases(changes);

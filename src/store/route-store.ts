@@ -51,6 +51,15 @@ export interface RouteDelta {
   readonly revision: number;
   readonly routes: readonly RouteRecord[];
   readonly names: readonly NameRecord[];
+  /** Removed modules may be forgotten that were removed at this revision or before; absent: none was ever forgotten. */
+  readonly forgotten?: number;
+  /** A removal after the reader's revision may be forgotten, so this is everything: what is not in it is gone. */
+  readonly whole?: true;
+}
+
+/** A module as it stood when it was removed. */
+export interface RemovedModule extends ModuleKey {
+  readonly revision: number;
 }
 
 export interface NameKey {
@@ -204,7 +213,17 @@ export interface RouteStore {
   changes(after: number, limit: number): Promise<readonly ChangeLogEntry[]>;
   /** Deletes all but the newest `keep` rows of the change log and of RouteChange. Returns how many went. */
   prune(keep: number): Promise<number>;
+  /**
+   * Forgets modules that were removed (at most {@link MAX_FORGOTTEN}) and were not changed since, and notes that for
+   * readers: who is at an earlier revision than the newest of them is given everything by `readSince`. False: nothing was
+   * done, for the database is older than they are.
+   * @throws StoreUnavailable; they may have been forgotten all the same
+   */
+  forget(removed: readonly RemovedModule[]): Promise<boolean>;
 }
+
+/** Forgotten in one transaction, so that writers do not wait for long. */
+export const MAX_FORGOTTEN = 1_000;
 
 /** An access token as stored: the secret's SHA-256, never the secret. */
 export interface TokenRecord {

@@ -21,6 +21,7 @@ class Rig {
       replica,
       loaded: () => true,
       maxWatchesPerConnection: 10,
+      maxWatches: 1_000,
       defer: () => {},
       nowMs: () => this.nowMs,
     });

@@ -30,6 +30,7 @@ class Rig {
       replica: this.replica,
       loaded: () => true,
       maxWatchesPerConnection: 10,
+      maxWatches: 1_000,
       defer: (work) => work(),
       nowMs: () => this.clock.nowMs(),
       setTimer: (delayMs, run) => this.clock.setTimer(delayMs, run),

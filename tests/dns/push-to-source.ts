@@ -34,6 +34,7 @@ export class PushToSource {
         replica: service.replica,
         loaded: () => service.loaded,
         maxWatchesPerConnection: 100_000,
+        maxWatches: 100_000,
         defer: (work) => this.#deferred.push(work),
         nowMs,
       });

@@ -49,11 +49,12 @@ class Rig {
   #deferred: (() => void)[] = [];
   #connections = 0;
 
-  constructor(maxWatchesPerConnection = 100) {
+  constructor(maxWatchesPerConnection = 100, maxWatches = 100_000) {
     this.push = new RoutePush({
       replica: this.replica,
       loaded: () => this.loaded,
       maxWatchesPerConnection,
+      maxWatches,
       defer: (work) => this.#deferred.push(work),
       nowMs: () => this.nowMs,
     });
@@ -251,7 +252,7 @@ describe("an agent that reads slowly", () => {
         .change(2, revision + 100, 1)
         .turn();
     expect(slow.got()).toEqual([]);
-    expect(rig.push.agents()[0]).toMatchObject({ modules: 2, behind: 2, address: "10.0.0.9:4711" });
+    expect([...rig.push.agents()][0]).toMatchObject({ modules: 2, behind: 2, address: "10.0.0.9:4711" });
     slow.room = 10;
     slow.writable = true;
     rig.push.onDrain(slow);
@@ -291,7 +292,53 @@ describe("bounds", () => {
     const agent = rig.connect();
     agent.writable = false;
     for (let modid = 0; modid < 1000; modid++) rig.ask(agent, modid);
-    expect(rig.push.agents()[0]).toMatchObject({ behind: 3, modules: 3 });
+    expect([...rig.push.agents()][0]).toMatchObject({ behind: 3, modules: 3 });
+  });
+
+  test("an agent over its limit with its backlog full of answers still hears of a change of what it watches", () => {
+    const rig = new Rig(1).change(1, 1, 8).change(2, 1, 9);
+    const agent = rig.connect();
+    rig.ask(agent, 1).turn();
+    agent.got();
+    agent.writable = false;
+    rig.ask(agent, 2).ask(agent, 3).change(1, 5, 7).turn();
+    expect([rig.push.owed, rig.push.counts.unanswered]).toEqual([2, 1]);
+    agent.writable = true;
+    rig.push.onDrain(agent);
+    rig.turn();
+    expect([agent.got(), rig.push.owed]).toEqual([["2.1@1: 9", "1.1@5: 7"], 0]);
+  });
+
+  test("when all agents together watch 5 modules a further request is answered once and not kept up to date", () => {
+    const rig = new Rig(4, 5);
+    for (const modid of [1, 2, 3, 4, 5, 6]) rig.change(modid, 1, 8);
+    const [first, second] = [rig.connect(), rig.connect()];
+    rig.ask(first, 1).ask(first, 2).ask(first, 3).ask(second, 1).ask(second, 2).turn();
+    rig.ask(second, 3).ask(second, 1).turn();
+    expect(second.got()).toEqual(["1.1@1: 8", "2.1@1: 8", "3.1@1: 8", "1.1@1: 8"]);
+    expect([rig.push.watches, rig.push.counts.overTotal, rig.push.counts.overLimit]).toEqual([5, 1, 0]);
+    rig.change(3, 2, 9).turn();
+    expect([first.got().at(-1), second.got()]).toEqual(["3.1@2: 9", []]);
+    // There is room again when an agent leaves.
+    rig.push.onClose(first);
+    rig.ask(second, 3).turn().change(3, 3, 10).turn();
+    expect(second.got()).toEqual(["3.1@2: 9", "3.1@3: 10"]);
+    expect(rig.push.watches).toBe(3);
+  });
+
+  test("of agents that ask without end and read nothing no more answers wait than all may watch, besides what they watch", () => {
+    const rig = new Rig(50, 100);
+    const agents = Array.from({ length: 20 }, () => rig.connect());
+    for (const agent of agents) {
+      agent.writable = false;
+      for (let modid = 0; modid < 200; modid++) rig.ask(agent, modid);
+    }
+    expect([rig.push.watches, rig.push.owed]).toEqual([100, 100]);
+    for (let modid = 0; modid < 200; modid++) rig.change(modid, 2, 8);
+    for (let i = 0; i < 100; i++) rig.turn();
+    expect(rig.push.owed).toBe(100);
+    for (const agent of agents) rig.push.onClose(agent);
+    expect([rig.push.watches, rig.push.owed]).toEqual([0, 0]);
   });
 
   test("a change for a thousand agents is sent in slices, the loop runs in between, and everyone gets it once", () => {

@@ -11,6 +11,7 @@ import { StoreUnavailable } from "../../src/store/route-store.ts";
 import { eventually } from "../support/eventually.ts";
 import { type Mariadb, sharedMariadb } from "../support/mariadb.ts";
 import { changeUndoContract } from "./change-undo.contract.ts";
+import { forgottenRoutesContract } from "./forgotten-routes.contract.ts";
 import { leaseStoreContract } from "./lease-store.contract.ts";
 import { reportStoreContract } from "./report-store.contract.ts";
 import { routePolicyContract } from "./route-policy.contract.ts";
@@ -40,6 +41,7 @@ async function make(): Promise<TestDatabase & { name: string; url: string }> {
 routeStoreContract("MariaDB", make, 60_000);
 routePolicyContract("MariaDB", make);
 changeUndoContract("MariaDB", make);
+forgottenRoutesContract("MariaDB", make);
 leaseStoreContract("MariaDB", make, 60_000);
 tokenStoreContract("MariaDB", make);
 reportStoreContract("MariaDB", make, 60_000);

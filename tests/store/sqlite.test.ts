@@ -8,6 +8,7 @@ import { NO_CHOICE } from "../../src/core/policies.ts";
 import { openDatabase } from "../../src/store/open.ts";
 import { StoreUnavailable } from "../../src/store/route-store.ts";
 import { changeUndoContract } from "./change-undo.contract.ts";
+import { forgottenRoutesContract } from "./forgotten-routes.contract.ts";
 import { leaseStoreContract } from "./lease-store.contract.ts";
 import { reportStoreContract } from "./report-store.contract.ts";
 import { routePolicyContract } from "./route-policy.contract.ts";
@@ -40,6 +41,7 @@ async function make(): Promise<TestDatabase & { path: string }> {
 routeStoreContract("SQLite", make);
 routePolicyContract("SQLite", make);
 changeUndoContract("SQLite", make);
+forgottenRoutesContract("SQLite", make);
 leaseStoreContract("SQLite", make);
 tokenStoreContract("SQLite", make);
 reportStoreContract("SQLite", make);

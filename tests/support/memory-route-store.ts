@@ -4,7 +4,14 @@
 import { diffHosts, type Host, hostKey, isEmptyDiff, normalizeHosts } from "../../src/core/assignment.ts";
 import type { Lease, Place } from "../../src/core/lease.ts";
 import { formatModuleKey, type ModuleKey } from "../../src/core/module-key.ts";
-import type { NameContent, NameRecord, NameScope, RouteContent, RouteRecord } from "../../src/core/route-change.ts";
+import {
+  isRemoved,
+  type NameContent,
+  type NameRecord,
+  type NameScope,
+  type RouteContent,
+  type RouteRecord,
+} from "../../src/core/route-change.ts";
 import type { LeaseTransaction } from "../../src/store/lease-store.ts";
 import {
   type ChangeLogEntry,
@@ -14,6 +21,7 @@ import {
   type Head,
   type Look,
   type NameKey,
+  type RemovedModule,
   type RouteDelta,
   type RouteStore,
   type RouteTransaction,
@@ -25,6 +33,7 @@ import { MemoryStand, type Planned } from "./memory-write-ahead.ts";
 
 interface State {
   revision: number;
+  forgotten: number;
   routes: Map<string, RouteRecord>;
   names: Map<string, NameRecord>;
   /** The original's tables, which old tools write. */
@@ -43,6 +52,7 @@ const copy = (state: State): State => structuredClone(state);
 export class MemoryRouteStore implements RouteStore {
   #state: State = {
     revision: 0,
+    forgotten: 0,
     routes: new Map(),
     names: new Map(),
     theirHosts: new Map(),
@@ -60,7 +70,7 @@ export class MemoryRouteStore implements RouteStore {
   gate: Promise<void> = Promise.resolve();
   /** A look waits for this, between its snapshot and its end. */
   lookGate: Promise<void> = Promise.resolve();
-  readonly counts = { writes: 0, aheads: 0, heads: 0, looks: 0 };
+  readonly counts = { writes: 0, aheads: 0, heads: 0, looks: 0, forgets: 0 };
   /** Writes may be planned ahead. */
   foresees = false;
   /** The next write ahead is made, and its answer is lost. */
@@ -244,15 +254,36 @@ export class MemoryRouteStore implements RouteStore {
     return gone;
   }
 
+  async forget(removed: readonly RemovedModule[]): Promise<boolean> {
+    const state = this.#state;
+    this.#mustBeThere();
+    this.counts.forgets++;
+    const newest = Math.max(0, ...removed.map(({ revision }) => revision));
+    if (newest > state.revision) return false;
+    for (const gone of removed) {
+      const held = state.routes.get(formatModuleKey(gone));
+      if (held !== undefined && held.revision === gone.revision && isRemoved(held))
+        state.routes.delete(formatModuleKey(gone));
+    }
+    state.forgotten = Math.max(state.forgotten, newest);
+    return true;
+  }
+
   #mustBeThere(): void {
     if (this.failure !== undefined) throw this.failure;
   }
 }
 
-function deltaOf(state: State, revision: number): RouteDelta {
+function deltaOf(state: State, after: number): RouteDelta {
+  const { revision, forgotten } = state;
+  const isWhole = after > 0 && after < forgotten;
   const newer = <R extends { revision: number }>(records: Map<string, R>): R[] =>
-    [...records.values()].filter((record) => record.revision > revision);
-  return { revision: state.revision, routes: newer(state.routes), names: newer(state.names) };
+    [...records.values()].filter((record) => isWhole || record.revision > after);
+  return {
+    ...{ revision, routes: newer(state.routes), names: newer(state.names) },
+    ...(forgotten === 0 ? {} : { forgotten }),
+    ...(isWhole ? { whole: true } : {}),
+  };
 }
 
 class MemoryTransaction implements RouteTransaction {

@@ -7,6 +7,7 @@ import {
   type Foreign,
   type Head,
   type Look,
+  type RemovedModule,
   type RouteDelta,
   type RouteStore,
   type RouteTransaction,
@@ -30,16 +31,27 @@ export class FollowStore implements RouteStore {
   #revision: number | undefined;
   #routes: RouteRecord[] = [];
   #names: NameRecord[] = [];
+  #forgotten = 0;
+  readonly #forget: (removed: readonly RemovedModule[]) => void;
 
-  /** `failure`: why there is nothing yet, for as long as there is nothing. */
-  constructor(leaders: readonly string[], failure: () => string | undefined) {
+  /**
+   * `failure`: why there is nothing yet, for as long as there is nothing. `forget`: lets go of removed modules where what
+   * leaders said is kept.
+   */
+  constructor(
+    leaders: readonly string[],
+    failure: () => string | undefined,
+    forget: (removed: readonly RemovedModule[]) => void,
+  ) {
     this.#leaders = leaders;
     this.#failure = failure;
+    this.#forget = forget;
   }
 
   /** What arrived, in the order of its revisions. */
   put(delta: RouteDelta): void {
     this.#revision = delta.revision;
+    this.#forgotten = Math.max(this.#forgotten, delta.forgotten ?? 0);
     // No spread into push: a start is a hundred thousand arguments.
     for (const route of delta.routes) this.#routes.push(route);
     for (const name of delta.names) this.#names.push(name);
@@ -53,7 +65,8 @@ export class FollowStore implements RouteStore {
 
   /** What arrived since the last call, whatever `revision` is: the one reader has the rest. */
   async readSince(_revision: number): Promise<RouteDelta> {
-    const delta = { revision: this.#revision ?? 0, routes: this.#routes, names: this.#names };
+    const forgotten = this.#forgotten === 0 ? {} : { forgotten: this.#forgotten };
+    const delta = { revision: this.#revision ?? 0, routes: this.#routes, names: this.#names, ...forgotten };
     this.#routes = [];
     this.#names = [];
     return delta;
@@ -89,5 +102,10 @@ export class FollowStore implements RouteStore {
 
   async prune(): Promise<number> {
     return 0;
+  }
+
+  async forget(removed: readonly RemovedModule[]): Promise<boolean> {
+    this.#forget(removed);
+    return true;
   }
 }

@@ -22,7 +22,8 @@ export type SnapshotLoad =
   | { readonly outcome: "bad"; readonly reason: string };
 
 function* lines(delta: RouteDelta, savedAtMs: number): Generator<string> {
-  yield JSON.stringify({ format: FORMAT, revision: delta.revision, savedAtMs });
+  const forgotten = delta.forgotten ? { forgotten: delta.forgotten } : {};
+  yield JSON.stringify({ format: FORMAT, revision: delta.revision, savedAtMs, ...forgotten });
   const page = (routes: readonly RouteRecord[], names: readonly NameRecord[]): string =>
     JSON.stringify(pageJson({ revision: delta.revision, digest: 0, routes, names }));
   for (let i = 0; i < delta.names.length; i += LINE_RECORDS) yield page([], delta.names.slice(i, i + LINE_RECORDS));
@@ -93,9 +94,15 @@ async function read(path: string): Promise<SnapshotLoad> {
   const end = parsed(held);
   if (end.sha256 !== hash.digest("hex") || end.records !== routes.length + names.length)
     throw new Damaged("its checksum does not match: it is damaged");
-  const { revision, savedAtMs } = head;
-  if (!Number.isSafeInteger(revision) || typeof savedAtMs !== "number") throw new Damaged("its head is incomplete");
-  return { outcome: "loaded", delta: { revision: revision as number, routes, names }, savedAtMs };
+  const { revision, savedAtMs, forgotten = 0 } = head;
+  if (!Number.isSafeInteger(revision) || !Number.isSafeInteger(forgotten) || typeof savedAtMs !== "number")
+    throw new Damaged("its head is incomplete");
+  const delta = { revision: revision as number, routes, names };
+  return {
+    outcome: "loaded",
+    delta: forgotten === 0 ? delta : { ...delta, forgotten: forgotten as number },
+    savedAtMs,
+  };
 }
 
 export class FollowerSnapshot {

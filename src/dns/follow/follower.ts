@@ -58,6 +58,7 @@ export function openFollower(options: FollowerOptions): Follower {
       revision: mirror.revision,
       routes: [...mirror.served()],
       names: [...mirror.servedNames()],
+      forgotten: mirror.forgotten,
     }),
     intervalMs: () => settings().snapshot_interval_ms,
     clock,
@@ -88,7 +89,11 @@ export function openFollower(options: FollowerOptions): Follower {
       if (!mirror.loaded) void options.poll();
     },
   });
-  const store = new FollowStore(urls, () => link.failure);
+  const store = new FollowStore(
+    urls,
+    () => link.failure,
+    (removed) => mirror.forget(removed),
+  );
 
   async function start(): Promise<void> {
     const load = await snapshot.load();

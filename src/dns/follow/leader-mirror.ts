@@ -11,11 +11,10 @@
 // Pure but for what it keeps; the caller asks the leader and hands in the pages.
 import { sameHosts } from "../../core/assignment.ts";
 import { type ModuleKey, ModuleMap } from "../../core/module-key.ts";
-import { NO_CHOICE } from "../../core/policies.ts";
 import { sameChoice } from "../../core/policy-choice.ts";
-import type { NameRecord, NameScope, RouteRecord } from "../../core/route-change.ts";
+import { isRemoved, type NameRecord, type NameScope, type RouteRecord, removedRoute } from "../../core/route-change.ts";
 import { nameMark, replaceMark, routeMark } from "../../core/route-digest.ts";
-import type { RouteDelta } from "../../store/route-store.ts";
+import type { RemovedModule, RouteDelta } from "../../store/route-store.ts";
 import type { ReplicaPage } from "../replica-document.ts";
 
 /** What to ask a leader for next. `whole`: it goes on, so it is not to wait for a change. */
@@ -36,7 +35,7 @@ export type Taken =
 interface Held<T> {
   /** As it is served. */
   readonly record: T;
-  /** The leader's revision of it; 0: the leader does not have it. */
+  /** The leader's revision of it; 0: the leader does not have it, or as a removed one, which it may forget. */
   readonly leaders: number;
 }
 
@@ -47,7 +46,15 @@ class Staged {
   highest = 0;
   /** Of the pages of one answer. */
   lowest = Number.POSITIVE_INFINITY;
+  /** Of all pages. */
+  begun = Number.POSITIVE_INFINITY;
   digest = 0;
+  forgotten = 0;
+
+  /** What one page had may have been removed and forgotten before another was made. */
+  get maySpoil(): boolean {
+    return this.forgotten > this.begun;
+  }
 
   add(page: ReplicaPage): void {
     for (const route of page.routes) {
@@ -60,7 +67,9 @@ class Staged {
     }
     this.highest = Math.max(this.highest, page.revision);
     this.lowest = Math.min(this.lowest, page.revision);
+    this.begun = Math.min(this.begun, page.revision);
     this.digest = page.digest;
+    this.forgotten = Math.max(this.forgotten, page.forgotten ?? 0);
   }
 }
 
@@ -73,6 +82,7 @@ export class LeaderMirror {
   readonly #names = new Map<string, Held<NameRecord>>();
   #revision = 0;
   #digest = 0;
+  #forgotten = 0;
   #loaded = false;
   #staged = new Staged();
   /** What a leader's whole came to that differs from what is served, at the very same revision. */
@@ -86,6 +96,11 @@ export class LeaderMirror {
   /** Of the last answer that was taken whole. */
   get revision(): number {
     return this.#revision;
+  }
+
+  /** As of RouteDelta. */
+  get forgotten(): number {
+    return this.#forgotten;
   }
 
   /** There was a whole answer, or a file. */
@@ -115,8 +130,18 @@ export class LeaderMirror {
     for (const record of delta.routes) this.#hold(record, record.revision);
     for (const record of delta.names) this.#holdName(record, record.revision);
     this.#revision = delta.revision;
+    this.#forgotten = delta.forgotten ?? 0;
     this.#loaded = true;
     this.#rest(false);
+  }
+
+  /** Lets go of those that are still as they were when they were removed. */
+  forget(removed: readonly RemovedModule[]): void {
+    for (const { modid, cmdid, revision } of removed) {
+      const record = this.#routes.get(modid, cmdid)?.record;
+      if (record !== undefined && record.revision === revision && isRemoved(record)) this.#routes.delete(modid, cmdid);
+      this.#forgotten = Math.max(this.#forgotten, revision);
+    }
   }
 
   /** The answer to `request`. */
@@ -129,6 +154,10 @@ export class LeaderMirror {
     staged.add(page);
     if (page.next !== undefined) {
       this.#request = { after: this.#request.after, from: page.next };
+      return { outcome: "more" };
+    }
+    if (staged.maySpoil) {
+      this.#rest(this.#comparing);
       return { outcome: "more" };
     }
     if (staged.lowest < staged.highest) {
@@ -145,7 +174,7 @@ export class LeaderMirror {
     let digest = this.#digest;
     for (const route of staged.routes.values()) {
       const held = this.#routes.get(route.modid, route.cmdid)?.leaders ?? 0;
-      digest = replaceMark(digest, markOf(route, held), markOf(route, route.revision));
+      digest = replaceMark(digest, markOf(route, held), markOf(route, markedRevision(route)));
     }
     for (const name of staged.names.values()) {
       const held = this.#names.get(nameKey(name))?.leaders ?? 0;
@@ -160,7 +189,7 @@ export class LeaderMirror {
       this.#rest(false);
       return { outcome: "same" };
     }
-    const delta = { revision, routes: [...staged.routes.values()], names: [...staged.names.values()] };
+    const delta = this.#told(revision, [...staged.routes.values()], [...staged.names.values()], staged);
     for (const record of delta.routes) this.#hold(record, record.revision);
     for (const record of delta.names) this.#holdName(record, record.revision);
     this.#revision = revision;
@@ -199,7 +228,17 @@ export class LeaderMirror {
     // Believed: were it wrong, every answer would be compared again.
     this.#digest = staged.digest;
     this.#rest(false);
-    return { outcome: "advanced", delta: { revision, routes, names }, compared };
+    return { outcome: "advanced", delta: this.#told(revision, routes, names, staged), compared };
+  }
+
+  #told(
+    revision: number,
+    routes: readonly RouteRecord[],
+    names: readonly NameRecord[],
+    { forgotten }: Staged,
+  ): RouteDelta {
+    this.#forgotten = Math.max(this.#forgotten, forgotten);
+    return { revision, routes, names, ...(this.#forgotten === 0 ? {} : { forgotten: this.#forgotten }) };
   }
 
   /** What is to be served in place of what is, so that it is what the leader has. */
@@ -207,7 +246,7 @@ export class LeaderMirror {
     const differing: RouteRecord[] = [];
     for (const [{ modid, cmdid }, { record }] of this.#routes.entries()) {
       if (staged.routes.has(modid, cmdid)) continue;
-      const gone: RouteRecord = { modid, cmdid, name: "", policy: NO_CHOICE, hosts: [], revision: above(0) };
+      const gone = removedRoute({ modid, cmdid }, above(0));
       if (!sameRoute(record, gone)) differing.push(gone);
     }
     for (const route of staged.routes.values()) {
@@ -229,7 +268,8 @@ export class LeaderMirror {
     return differing;
   }
 
-  #hold(record: RouteRecord, leaders: number): void {
+  #hold(record: RouteRecord, its: number): void {
+    const leaders = isRemoved(record) ? 0 : its;
     const before = this.#routes.get(record.modid, record.cmdid)?.leaders ?? 0;
     this.#digest = replaceMark(this.#digest, markOf(record, before), markOf(record, leaders));
     this.#routes.set(record.modid, record.cmdid, { record, leaders });
@@ -254,9 +294,14 @@ function markOf(record: ModuleKey | { readonly scope: NameScope; readonly id: nu
     : routeMark(record.modid, record.cmdid, revision);
 }
 
+/** By which it counts in the sum: a removed one does not. */
+function markedRevision(route: RouteRecord): number {
+  return isRemoved(route) ? 0 : route.revision;
+}
+
 function digestOf({ routes, names }: Staged): number {
   let digest = 0;
-  for (const route of routes.values()) digest = replaceMark(digest, 0, markOf(route, route.revision));
+  for (const route of routes.values()) digest = replaceMark(digest, 0, markOf(route, markedRevision(route)));
   for (const name of names.values()) digest = replaceMark(digest, 0, markOf(name, name.revision));
   return digest;
 }

@@ -99,9 +99,11 @@ export const larsState = mysqlTable("lars_state", {
   lookedMarks: ubigint("looked_marks").notNull().default(0),
   /** Drawn anew for each write: tells which one was the last. */
   lastWrite: ubigint("last_write").notNull().default(0),
+  /** Rows of lars_route of modules that were removed at this revision or before may be gone. */
+  forgottenRevision: ubigint("forgotten_revision").notNull().default(0),
 });
 
-/** A removed module keeps its row, without name and hosts: its revision is how readers learn of the removal. */
+/** A removed module keeps its row, without name and hosts: its revision is how readers learn of the removal. The oldest go. */
 export const larsRoute = mysqlTable(
   "lars_route",
   {

@@ -182,13 +182,21 @@ async function readRecords(session: SqlSession, revision: number): Promise<Route
   return records;
 }
 
-/** Everything committed after `revision`. The session must be a snapshot or hold the write lock. */
+/**
+ * Everything committed after `revision`, or everything where a removal after it may be forgotten. The session must be a
+ * snapshot or hold the write lock.
+ */
 export async function readDelta(session: SqlSession, revision: number): Promise<RouteDelta> {
-  const state = await session.rows<[number]>("SELECT revision FROM lars_state WHERE id = 1");
-  const routes = await readRecords(session, revision);
+  const states = await session.rows<[number, number]>(
+    "SELECT revision, forgotten_revision FROM lars_state WHERE id = 1",
+  );
+  const [now, forgotten] = states[0] ?? [0, 0];
+  const isWhole = revision > 0 && revision < forgotten;
+  const since = isWhole ? 0 : revision;
+  const routes = await readRecords(session, since);
   const nameRows = await session.rows<[NameScope, number, string, number]>(
     "SELECT scope, id, name, revision FROM lars_name WHERE revision > ? ORDER BY scope, id",
-    [revision],
+    [since],
   );
   const names: NameRecord[] = nameRows.map(([scope, id, name, nameRevision]) => ({
     scope,
@@ -196,5 +204,9 @@ export async function readDelta(session: SqlSession, revision: number): Promise<
     name,
     revision: nameRevision,
   }));
-  return { revision: state[0]?.[0] ?? 0, routes, names };
+  return {
+    ...{ revision: now, routes, names },
+    ...(forgotten === 0 ? {} : { forgotten }),
+    ...(isWhole ? { whole: true } : {}),
+  };
 }

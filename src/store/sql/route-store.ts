@@ -6,6 +6,7 @@ import {
   type Head,
   type Look,
   NotForeseen,
+  type RemovedModule,
   type RouteDelta,
   type RouteStore,
   type RouteTransaction,
@@ -13,6 +14,7 @@ import {
 import { readLog } from "./change-log.ts";
 import { findForeign } from "./foreign-scan.ts";
 import { ForeseenTransaction } from "./foreseen-transaction.ts";
+import { forgetRemoved } from "./forget-removed.ts";
 import { PlannedStatements } from "./planned-statements.ts";
 import { readDelta } from "./route-rows.ts";
 import { SqlRouteTransaction } from "./route-transaction.ts";
@@ -111,12 +113,12 @@ export class SqlRouteStore implements RouteStore {
   look(likely = false): Promise<Look> {
     const { hasRowSums } = this.#database.dialect;
     return this.#database.snapshot(async (session) => {
-      const rows = await session.rows<[number, number, string | null, number | null]>(
-        "SELECT s.revision, s.foreign_marks, (SELECT CAST(v.version AS CHAR) FROM RouteVersion v WHERE v.id = 1)," +
+      const rows = await session.rows<[number, number, number, string | null, number | null]>(
+        "SELECT s.revision, s.forgotten_revision, s.foreign_marks, (SELECT CAST(v.version AS CHAR) FROM RouteVersion v WHERE v.id = 1)," +
           " (SELECT MAX(c.id) FROM RouteChange c) FROM lars_state s WHERE s.id = 1",
       );
-      const [revision, marks, routeVersion, routeChangeId] = rows[0] ?? [0, 0, null, null];
-      const parts = hasRowSums ? await this.#sums.differing(session, revision, likely) : EVERYTHING;
+      const [revision, forgotten, marks, routeVersion, routeChangeId] = rows[0] ?? [0, 0, 0, null, null];
+      const parts = hasRowSums ? await this.#sums.differing(session, { revision, forgotten }, likely) : EVERYTHING;
       return {
         foreign: await findForeign(session, parts),
         mark: { marks, routeVersion: routeVersion ?? "0", routeChangeId: routeChangeId ?? 0 },
@@ -145,6 +147,10 @@ export class SqlRouteStore implements RouteStore {
     // RouteChange keeps its newest row in any case: that it is the one we remember says that nobody added another.
     const marks = await this.#pruneTable("RouteChange", "id", Math.max(1, rows));
     return log + marks;
+  }
+
+  forget(removed: readonly RemovedModule[]): Promise<boolean> {
+    return this.#database.transaction((session) => forgetRemoved(session, this.#database.dialect, removed));
   }
 
   async #pruneTable(table: "lars_change" | "RouteChange", key: string, keep: number): Promise<number> {

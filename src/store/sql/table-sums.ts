@@ -66,8 +66,16 @@ interface Remembered {
   readonly sums: ReadonlyMap<string, string>;
 }
 
-async function changedSince(session: SqlSession, remembered: Remembered, revision: number): Promise<Blocks> {
-  if (revision < remembered.revision || remembered.looks >= MAX_REMEMBERED_LOOKS) return "all";
+/** Of a snapshot: the last revision committed in it, and up to which one removed modules may be forgotten. */
+export interface SumsMoment {
+  readonly revision: number;
+  readonly forgotten: number;
+}
+
+async function changedSince(session: SqlSession, remembered: Remembered, now: SumsMoment): Promise<Blocks> {
+  if (now.revision < remembered.revision || remembered.looks >= MAX_REMEMBERED_LOOKS) return "all";
+  // A module that was removed since may have left no row to say so.
+  if (now.forgotten > remembered.revision) return "all";
   const blocks = await session.rows<[number, number]>(
     `SELECT DISTINCT ${BLOCK} FROM lars_route WHERE revision > ?`,
     [remembered.revision],
@@ -110,9 +118,9 @@ export class TableSums {
   /** The last look found blocks that differ. */
   #differed = false;
 
-  /** The session must be a snapshot. `revision`: the last one committed in it. `likely`: something will differ. */
-  async differing(session: SqlSession, revision: number, likely: boolean): Promise<DifferingParts> {
-    const blocks = await this.#differingBlocks(session, await this.#refreshed(session, revision), likely);
+  /** The session must be a snapshot, `now` of it. `likely`: something will differ. */
+  async differing(session: SqlSession, now: SumsMoment, likely: boolean): Promise<DifferingParts> {
+    const blocks = await this.#differingBlocks(session, await this.#refreshed(session, now), likely);
     const names: NameScope[] = [];
     for (const scope of ["modid", "cmdid"] as const) if (await this.#namesDiffer(session, scope)) names.push(scope);
     return { blocks: blocks.length > MAX_BLOCKS ? "all" : blocks, names };
@@ -145,9 +153,10 @@ export class TableSums {
   }
 
   /** Our side's, as they are in this snapshot. */
-  async #refreshed(session: SqlSession, revision: number): Promise<ReadonlyMap<string, string>> {
+  async #refreshed(session: SqlSession, now: SumsMoment): Promise<ReadonlyMap<string, string>> {
+    const { revision } = now;
     const remembered = this.#remembered;
-    const changed = remembered === undefined ? "all" : await changedSince(session, remembered, revision);
+    const changed = remembered === undefined ? "all" : await changedSince(session, remembered, now);
     const sums = changed === "all" ? new Map<string, string>() : new Map(remembered!.sums);
     if (changed !== "all") for (const [modid, cmdid] of changed) sums.delete(keyOf(modid, cmdid));
     const parts =

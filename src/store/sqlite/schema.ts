@@ -64,6 +64,7 @@ export const larsState = sqliteTable("lars_state", {
   foreignMarks: integer("foreign_marks").notNull().default(0),
   lookedMarks: integer("looked_marks").notNull().default(0),
   lastWrite: integer("last_write").notNull().default(0),
+  forgottenRevision: integer("forgotten_revision").notNull().default(0),
 });
 
 export const larsRoute = sqliteTable(

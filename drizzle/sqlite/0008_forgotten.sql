@@ -1,0 +1,2 @@
+-- Up to which revision the rows of removed modules may be gone.
+ALTER TABLE `lars_state` ADD `forgotten_revision` integer DEFAULT 0 NOT NULL;
