@@ -29,8 +29,8 @@ export const reportConfig = defineConfig("report", {
     keys: {
       max_rows: key(z.int().min(100).max(10_000_000), {
         doc:
-          "Rows waiting at most. From three quarters on, agents are not read from; when full (the database is away), new " +
-          "rows are dropped and counted; running totals make up for it later.",
+          "Rows waiting at most. Three quarters are for agents, who are not read from while those are taken (the database " +
+          "is away or slow); the rest is for POST /v1/reports, which is answered with 503 when there is no room.",
         default: 200_000,
         unit: "rows",
         cost: "about 100 bytes of memory each",

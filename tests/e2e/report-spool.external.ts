@@ -48,8 +48,7 @@ async function post(instance: number, seq: number, succ: number): Promise<Respon
   });
 }
 
-/** Totals over TCP; nobody answers there. */
-async function sendFrame(instance: number, seq: number, succ: number): Promise<void> {
+function frame(instance: number, seq: number, succ: number): Uint8Array {
   const status = makeReportStatusRequest();
   Object.assign(status, {
     modid: 2,
@@ -64,8 +63,17 @@ async function sendFrame(instance: number, seq: number, succ: number): Promise<v
   const bytes = new Uint8Array(HEADER_BYTES + reportStatusBytes(HOSTS));
   const end = encodeReportStatusRequest(bytes, HEADER_BYTES, status);
   sealFrame(bytes, 0, MSG_REPORT_STATUS_REQUEST, end);
-  const socket = await Bun.connect({ hostname: "127.0.0.1", port: report.ports.tcp, socket: { data() {} } });
-  socket.write(bytes.subarray(0, end));
+  return bytes.subarray(0, end);
+}
+
+async function connect(): Promise<Bun.Socket> {
+  return await Bun.connect({ hostname: "127.0.0.1", port: report.ports.tcp, socket: { data() {} } });
+}
+
+/** Totals over TCP; nobody answers there. */
+async function sendFrame(instance: number, seq: number, succ: number): Promise<void> {
+  const socket = await connect();
+  socket.write(frame(instance, seq, succ));
   socket.end();
 }
 
@@ -144,6 +152,47 @@ test("a process that is ended while the database is away ends at once with 0 and
   await mariadb.start();
   await report.start();
   await eventually(async () => expect(await stored()).toContain(`2.5 ${HOSTS} x 150..150`), { timeoutMs: 10_000 });
+});
+
+test("agents that tell 700 hosts where 300 may wait, and end, have told them, though the process ends before it read all", async () => {
+  const crowded = await startLars({
+    databaseUrl: await mariadb.createDatabase("spool_crowded"),
+    dns: 0,
+    agent: 0,
+    env: { LARS_REPORT__QUEUE__MAX_ROWS: "400" },
+  });
+  const before = report;
+  report = crowded.report[0]!;
+  try {
+    await mariadb.stop();
+    const talkative = await connect();
+    for (let instance = 1; instance <= 7; instance++) talkative.write(frame(instance, 1, 10));
+    await eventually(async () => expect(await metric("paused_agents")).toBe(1));
+    // Not read any more: this stays in the system's buffers.
+    talkative.write(frame(8, 1, 10));
+    talkative.end();
+    for (let instance = 9; instance <= 14; instance++) await sendFrame(instance, 1, 10);
+    await eventually(async () => expect(await metric("paused_agents")).toBe(7));
+    expect([await metric("waiting_rows"), await metric('frame_events_total{event="held"}')]).toEqual([300, 7]);
+    for (const instance of [1, 2]) expect((await post(instance, 1, 10)).status).toBe(202);
+    const refused = await post(3, 1, 10);
+    expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "1"]);
+    expect(await report.stop()).toBe(0);
+
+    report.launch();
+    await eventually(async () => expect(await metric("spool_rows")).toBe(800), { timeoutMs: 15_000 });
+    expect(await metric('spool_events_total{event="replayed"}')).toBe(800);
+    await mariadb.start();
+    const sum = "SELECT COUNT(*), MIN(succ_cnt), MAX(succ_cnt) FROM ServerCallStatus";
+    await eventually(
+      async () => expect((await mariadb.sql("spool_crowded", sum))[0]!.map(Number)).toEqual([800, 10, 10]),
+      { timeoutMs: 15_000 },
+    );
+  } finally {
+    report = before;
+    await mariadb.start();
+    await crowded.stop();
+  }
 });
 
 test("a damaged spool is put aside, and reports are acknowledged as before", async () => {

@@ -84,7 +84,9 @@ describe("POST /v1/reports", () => {
   test("is 503 when there is no room for them", async () => {
     const rig = new Rig({ maxRows: 1 });
     rig.store.away();
-    await expectProblem(await rig.post({ ...STATUS, results: [RESULT, { ...RESULT, port: 81 }] }), 503);
+    const response = await rig.post({ ...STATUS, results: [RESULT, { ...RESULT, port: 81 }] });
+    expect(response.headers.get("retry-after")).toBe("1");
+    await expectProblem(response, 503);
   });
 
   const wrong: [title: string, body: unknown, at: string][] = [
