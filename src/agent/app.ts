@@ -17,7 +17,7 @@ import { addRegistrations, type RegistrationApiDeps } from "./api-registrations.
 import { hotPick } from "./hot-pick.ts";
 import { hotReports } from "./hot-reports.ts";
 import type { KeptDescription } from "./route-source.ts";
-import type { ModuleDescription } from "./shard-modules.ts";
+import type { ModuleDescription } from "./shard-description.ts";
 import { ShardUnavailable } from "./shard-pool.ts";
 import type { CallReport, PickAnswer } from "./shard-protocol.ts";
 

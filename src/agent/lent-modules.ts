@@ -13,8 +13,9 @@ import { mainShard, shardOf } from "../core/shard-map.ts";
 import type { UdpAddress } from "../net/udp-socket.ts";
 import { type ReplySink, Shard } from "./shard.ts";
 import { counterIndex, pickCounter, ShardCounters } from "./shard-counters.ts";
-import type { CallsCounted, ModuleInHand } from "./shard-lending.ts";
-import { type ModuleDescription, type ResolveAnswer, type RouteUpdate, ShardModules } from "./shard-modules.ts";
+import type { ModuleDescription } from "./shard-description.ts";
+import { type CallsCounted, MAX_LENT_HOSTS, type ModuleInHand } from "./shard-lending.ts";
+import { type ResolveAnswer, type RouteUpdate, ShardModules } from "./shard-modules.ts";
 import { type PeerPort, ShardPeers } from "./shard-peers.ts";
 import type { CallReport, PickAnswer, ShardSettings } from "./shard-protocol.ts";
 
@@ -244,10 +245,17 @@ export class LentModules {
     const lent = this.#known.get(update.modid, update.cmdid);
     if (lent === undefined || lent.state === "counted") return;
     if (update.revision !== 0 && update.revision < (lent.route?.revision ?? 0)) return;
-    lent.route = update;
-    if (lent.state !== "held") return;
+    if (lent.state !== "held") {
+      lent.route = update;
+      return;
+    }
     if (update.hosts.length === 0) this.#giveBack(lent, false);
-    else this.#modules.applyRoute(update, this.#nowMs());
+    else {
+      // As it was before: to hand over what is thought of so many would hold up its shard.
+      if (update.hosts.length > MAX_LENT_HOSTS) this.#giveBack(lent, true);
+      this.#modules.applyRoute(update, this.#nowMs());
+    }
+    lent.route = update;
   }
 
   /** The shard would have the module back. */
@@ -268,7 +276,7 @@ export class LentModules {
     const nowMs = this.#nowMs();
     const { modid, cmdid, shard } = lent;
     this.#handOn();
-    const verdicts = withVerdicts ? this.#modules.describe(modid, cmdid, nowMs)?.hosts : undefined;
+    const verdicts = withVerdicts ? this.#modules.standings(modid, cmdid, nowMs) : undefined;
     const back = verdicts === undefined ? undefined : { route: lent.route!, verdicts };
     this.#output.giveBack(shard, modid, cmdid, back);
     lent.state = "given back";
@@ -321,7 +329,7 @@ export class LentModules {
   }
 
   configure(settings: ShardSettings): void {
-    this.#modules.configure(settings.limits, settings.balancer, this.#nowMs());
+    this.#modules.configure(settings.limits, settings.balancer);
   }
 
   /** To be called every quarter of a second. */

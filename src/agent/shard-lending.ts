@@ -5,7 +5,7 @@
 //
 // A module has one balancer that counts at any time. While it is lent, datagrams for it go to the main thread as they
 // would go to a sibling, and it is called back with the first of them.
-import type { HostVerdict } from "../core/balancer.ts";
+import type { Standing } from "../core/adopt-verdicts.ts";
 import type { CallStatistics } from "../core/call-statistics.ts";
 import { ModuleMap } from "../core/module-key.ts";
 import { mainShard, shardOf } from "../core/shard-map.ts";
@@ -14,10 +14,13 @@ import type { RouteUpdate, ShardModules } from "./shard-modules.ts";
 /** A module is lent when no datagram asked for it in this time. */
 export const LOOK_MS = 250;
 
+/** To hand over the state of more would hold up callers by UDP: 200 take 0.2 ms of the shard's thread each way. */
+export const MAX_LENT_HOSTS = 200;
+
 /** A module as it goes from hand to hand: its route and what is thought of the hosts. */
 export interface ModuleInHand {
   readonly route: RouteUpdate;
-  readonly verdicts: readonly HostVerdict[];
+  readonly verdicts: readonly Standing[];
 }
 
 /** So many calls to a host ended since the last time. */
@@ -32,7 +35,7 @@ export interface CallsCounted {
 }
 
 export interface LendingOutput {
-  /** The answer to `ask`; undefined: no. */
+  /** The answer to `ask`; undefined: no, it is wanted here, has no route or many hosts. */
   lent(modid: number, cmdid: number, granted: ModuleInHand | undefined): void;
   /** UDP callers want it: it is to be given back. */
   recall(modid: number, cmdid: number): void;
@@ -84,14 +87,13 @@ export class ShardLending {
   #lend(loan: Loan, nowMs: number): void {
     const { modid, cmdid } = loan;
     const route = this.#modules.route(modid, cmdid);
-    if (route === undefined) {
+    if (route === undefined || route.hosts.length > MAX_LENT_HOSTS) {
       this.#loans.delete(modid, cmdid);
       this.#output.lent(modid, cmdid, undefined);
       return;
     }
     loan.state = "lent";
-    const verdicts = this.#modules.describe(modid, cmdid, nowMs)?.hosts ?? [];
-    this.#output.lent(modid, cmdid, { route, verdicts });
+    this.#output.lent(modid, cmdid, { route, verdicts: this.#modules.standings(modid, cmdid, nowMs) });
   }
 
   /** Whose a datagram about the module is. */

@@ -8,24 +8,31 @@
 //
 // Whoever sends datagrams can invent module numbers, so everything here that a number creates is bounded: how many
 // modules, how many of them unknown (the oldest goes first), how many new ones per second, how many requests wait.
-import { adoptVerdicts } from "../core/adopt-verdicts.ts";
+import { adoptVerdicts, type Standing, standingsOf } from "../core/adopt-verdicts.ts";
 import type { Host } from "../core/assignment.ts";
 import {
   type BalancedHost,
   type Balancer,
-  type HostVerdict,
   type PickResult,
   type Random,
   RESOLVING,
   UNKNOWN,
 } from "../core/balancer.ts";
 import type { CallStatistics } from "../core/call-statistics.ts";
+import type { Endpoint } from "../core/endpoint.ts";
 import { type BalancerSettings, makeBalancer, reconfigured, settingsFor } from "../core/make-balancer.ts";
 import { ModuleMap } from "../core/module-key.ts";
 import { type HostNumbers, PackedHosts } from "../core/packed-hosts.ts";
-import { NO_CHOICE, type PolicyChoice, type PolicyName } from "../core/policies.ts";
+import type { PolicyChoice } from "../core/policies.ts";
 import { sameChoice } from "../core/policy-choice.ts";
 import { counterIndex, type ShardCounters } from "./shard-counters.ts";
+import {
+  DESCRIBED_AT_ONCE,
+  type DescriptionPiece,
+  describeHosts,
+  type ModuleDescription,
+} from "./shard-description.ts";
+import { Module, NOBODY, type Waiter, type Waiting } from "./shard-module.ts";
 import { WaitQueue } from "./wait-queue.ts";
 
 /** A route as it came from the dns service or the snapshot. No hosts: there is no such module. Revision 0: not told. */
@@ -64,67 +71,8 @@ export interface ModuleOutput {
   forget(modid: number, cmdid: number): void;
 }
 
-/** A request that waits for a route. `settle` is called once: the route came, or the time is up. */
-export interface Waiter {
-  settle(nowMs: number): void;
-}
-
-interface Waiting {
-  readonly module: Module;
-  waiter: Waiter | undefined;
-}
-
-/** Who waits for most modules; not to be added to. */
-const NOBODY: Waiting[] = [];
 /** There was no room for the host in the statistics. */
 const UNCOUNTED = -2;
-
-type ModuleState = "resolving" | "known" | "unknown";
-
-class Module {
-  state: ModuleState = "resolving";
-  balancer: Balancer | undefined;
-  hosts = PackedHosts.NONE;
-  policy = NO_CHOICE;
-  revision = 0;
-  waiting = NOBODY;
-  /** Those of `waiting` that are not settled. */
-  unsettled = 0;
-  /** Until when a request may wait for the first answer. */
-  waitUntilMs: number;
-  /** When the route was last heard of. */
-  heardAtMs: number;
-  askedAtMs: number;
-  usedAtMs: number;
-
-  constructor(
-    readonly modid: number,
-    readonly cmdid: number,
-    nowMs: number,
-    resolveTimeoutMs: number,
-  ) {
-    this.waitUntilMs = nowMs + resolveTimeoutMs;
-    this.heardAtMs = nowMs;
-    this.askedAtMs = nowMs;
-    this.usedAtMs = nowMs;
-  }
-}
-
-/** What a person is shown of a module. */
-export interface ModuleDescription {
-  readonly state: ModuleState;
-  readonly revision: number;
-  readonly ageMs: number;
-  /** In effect: the module's own, or the agent's default. */
-  readonly policy: PolicyName;
-  /** What the module has other than the agent. */
-  readonly policyParameters: PolicyChoice["parameters"];
-  readonly hosts: readonly (HostVerdict & {
-    readonly forMs: number;
-    readonly totalSucc: number;
-    readonly totalErr: number;
-  })[];
-}
 
 export interface ResolvedHost {
   readonly ip: number;
@@ -152,6 +100,8 @@ export class ShardModules {
   /** Resolving and unknown ones, oldest first. */
   readonly #doubtful = new Set<Module>();
   readonly #queue = new WaitQueue<Waiting>();
+  /** How often the settings were changed. */
+  #settings = 0;
   #newTokens: number;
   #newTokensAtMs = 0;
   /** See `tick`; of modules that nobody ticks, nothing else is known. */
@@ -175,14 +125,22 @@ export class ShardModules {
   }
 
   /** Counts from the next request, pick and report on, for the modules that are there too. */
-  configure(limits: ModuleLimits, balancing: BalancerSettings, nowMs: number): void {
+  configure(limits: ModuleLimits, balancing: BalancerSettings): void {
     this.limits = limits;
     this.balancing = balancing;
-    for (const module of this.#modules.values()) this.#rebalance(module, nowMs);
+    // Each module is brought to it when it is next used: all at once would hold up callers.
+    this.#settings++;
+  }
+
+  /** The module's balancer, with the settings that hold now. */
+  #balancerOf(module: Module, nowMs: number): Balancer | undefined {
+    if (module.settings !== this.#settings) this.#rebalance(module, nowMs);
+    return module.balancer;
   }
 
   /** Brings a running balancer to what holds for its module now. Statistics go on where they were. */
   #rebalance(module: Module, nowMs: number): void {
+    module.settings = this.#settings;
     const { balancer } = module;
     if (balancer === undefined) return;
     module.balancer = reconfigured(balancer, settingsFor(this.balancing, module.policy));
@@ -198,7 +156,7 @@ export class ShardModules {
     if (module.state === "known") {
       if (nowMs - module.heardAtMs >= this.limits.updateTimeoutMs)
         this.#ask(module, this.limits.updateTimeoutMs, nowMs);
-      const picked = module.balancer!.pick(nowMs, this.random, keyHash);
+      const picked = this.#balancerOf(module, nowMs)!.pick(nowMs, this.random, keyHash);
       // From now on its calls count, also those that end when it has left the route.
       if (picked.kind === "host" && (picked as BalancedHost).tag === -1) {
         this.#openStatistics(modid, cmdid, picked as BalancedHost);
@@ -215,7 +173,7 @@ export class ShardModules {
   }
 
   /** What is known of a module that somebody has a use for, and whose route is to be kept fresh. */
-  use(modid: number, cmdid: number, nowMs: number): ModuleState {
+  use(modid: number, cmdid: number, nowMs: number): ModuleDescription["state"] {
     const module = this.#modules.get(modid, cmdid);
     if (module === undefined) return this.#admit(modid, cmdid, nowMs) === undefined ? "unknown" : "resolving";
     module.usedAtMs = nowMs;
@@ -275,8 +233,9 @@ export class ShardModules {
   }
 
   /** A module whose route was just taken is balanced on as it was elsewhere. */
-  adopt(modid: number, cmdid: number, verdicts: readonly HostVerdict[], nowMs: number): void {
-    const balancer = this.#modules.get(modid, cmdid)?.balancer;
+  adopt(modid: number, cmdid: number, verdicts: readonly Standing[], nowMs: number): void {
+    const module = this.#modules.get(modid, cmdid);
+    const balancer = module && this.#balancerOf(module, nowMs);
     if (balancer !== undefined) adoptVerdicts(balancer, verdicts, nowMs);
   }
 
@@ -411,9 +370,10 @@ export class ShardModules {
     nowMs: number,
   ): boolean {
     const module = this.#modules.get(modid, cmdid);
-    const host = module?.balancer?.find(ip, port);
+    const balancer = module && this.#balancerOf(module, nowMs);
+    const host = balancer?.find(ip, port);
     if (host !== undefined) {
-      module!.balancer!.report(host, succeeded, latencyUs, nowMs);
+      balancer!.report(host, succeeded, latencyUs, nowMs);
       if (host.tag === -1) this.#openStatistics(modid, cmdid, host);
       if (host.tag >= 0) this.statistics.count(host.tag, succeeded, !host.available);
       return true;
@@ -450,7 +410,7 @@ export class ShardModules {
       module.state = "unknown";
       this.#doubtful.add(module);
     } else {
-      if (isNewPolicy) this.#rebalance(module, nowMs);
+      if (isNewPolicy || module.settings !== this.#settings) this.#rebalance(module, nowMs);
       module.balancer ??= makeBalancer(settingsFor(this.balancing, policy));
       if (areNewHosts) {
         module.balancer.update(module.hosts, nowMs);
@@ -472,13 +432,22 @@ export class ShardModules {
   }
 
   describe(modid: number, cmdid: number, nowMs: number): ModuleDescription | undefined {
+    return this.describePiece(modid, cmdid, undefined, nowMs, Number.POSITIVE_INFINITY)?.description;
+  }
+
+  /** Some hosts: those after `after`. */
+  describePiece(
+    modid: number,
+    cmdid: number,
+    after: Endpoint | undefined,
+    nowMs: number,
+    limit = DESCRIBED_AT_ONCE,
+  ): DescriptionPiece | undefined {
     const module = this.#modules.get(modid, cmdid);
     if (module === undefined) return undefined;
-    const hosts = (module.balancer?.describe(nowMs) ?? []).map((host) => {
-      const totals = this.statistics.totals(this.statistics.find(modid, cmdid, host.ip, host.port));
-      return { ...host, forMs: nowMs - host.sinceMs, totalSucc: totals.succ, totalErr: totals.err };
-    });
-    return {
+    this.#balancerOf(module, nowMs);
+    const { hosts, more } = describeHosts(module, this.statistics, after, limit, nowMs);
+    const description = {
       state: module.state,
       revision: module.revision,
       ageMs: nowMs - module.heardAtMs,
@@ -486,5 +455,13 @@ export class ShardModules {
       policyParameters: module.policy.parameters,
       hosts,
     };
+    return { description, more };
+  }
+
+  /** What is thought of a module's hosts, for whoever balances it next. O(hosts). */
+  standings(modid: number, cmdid: number, nowMs: number): readonly Standing[] {
+    const module = this.#modules.get(modid, cmdid);
+    const balancer = module && this.#balancerOf(module, nowMs);
+    return balancer === undefined ? [] : standingsOf(balancer, nowMs);
   }
 }

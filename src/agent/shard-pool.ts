@@ -9,8 +9,9 @@ import type { Log } from "../platform/log.ts";
 import { LentModules, withTotals } from "./lent-modules.ts";
 import { PICK_ANSWER_NUMBERS, readPickAnswer } from "./pick-batch.ts";
 import { ShardCounters } from "./shard-counters.ts";
+import type { DescriptionPiece, ModuleDescription } from "./shard-description.ts";
 import { announce, type DoorbellState, makeDoorbellState } from "./shard-doorbell.ts";
-import type { ModuleDescription, ResolveAnswer, RouteUpdate } from "./shard-modules.ts";
+import type { ResolveAnswer, RouteUpdate } from "./shard-modules.ts";
 import type { PeerPort } from "./shard-peers.ts";
 import type { CallReport, FromShard, PickAnswer, ShardSettings, ToShard } from "./shard-protocol.ts";
 
@@ -33,10 +34,11 @@ export interface ShardPoolOptions {
 const MAX_PENDING = 65_536;
 /** Longer than any wait for a route, short enough for a caller. */
 const PENDING_TIMEOUT_MS = 2000;
-/** Routes per message, so that a shard answers datagrams in between. */
+/** Routes per message, and about as many hosts, so that a shard answers datagrams in between. */
 const ROUTES_PER_MESSAGE = 100;
+const HOSTS_PER_MESSAGE = 2000;
 
-type Answer = PickAnswer | ResolveAnswer | ModuleDescription | undefined;
+type Answer = PickAnswer | ResolveAnswer | DescriptionPiece | undefined;
 
 interface Pending {
   readonly deadlineMs: number;
@@ -198,12 +200,15 @@ export class ShardPool {
 
   #sendRoutes(slot: Slot, routes: Iterable<RouteUpdate>): void {
     let batch: RouteUpdate[] = [];
+    let hosts = 0;
     for (const route of routes) {
       if (this.#owner(route.modid, route.cmdid) !== slot) continue;
       batch.push(route);
-      if (batch.length === ROUTES_PER_MESSAGE) {
+      hosts += route.hosts.length;
+      if (batch.length === ROUTES_PER_MESSAGE || hosts >= HOSTS_PER_MESSAGE) {
         this.#post(slot, { type: "routes", routes: batch });
         batch = [];
+        hosts = 0;
       }
     }
     if (batch.length > 0) this.#post(slot, { type: "routes", routes: batch });
@@ -274,7 +279,7 @@ export class ShardPool {
         this.#resolve(slot, message.id, message.answer);
         break;
       case "described":
-        this.#resolve(slot, message.id, message.description);
+        this.#resolve(slot, message.id, message.piece);
         break;
       case "log":
         this.#options.log[message.level](message.message, { shard: slot.index, ...message.fields });
@@ -400,10 +405,23 @@ export class ShardPool {
   async describe(modid: number, cmdid: number): Promise<ModuleDescription | undefined> {
     const owner = this.#owner(modid, cmdid);
     const here = this.lentModules.describe(modid, cmdid);
-    const home = (await this.#ask(owner, (id) => this.#post(owner, { type: "describe", id, modid, cmdid }))) as
-      | ModuleDescription
-      | undefined;
+    const home = await this.#describe(owner, modid, cmdid);
     return here === undefined ? home : withTotals(here, home);
+  }
+
+  /** By pieces: a shard answers callers in between. */
+  async #describe(owner: Slot, modid: number, cmdid: number): Promise<ModuleDescription | undefined> {
+    const hosts: ModuleDescription["hosts"][number][] = [];
+    for (;;) {
+      const after = hosts.at(-1);
+      const at = after && { ip: after.ip, port: after.port };
+      const piece = (await this.#ask(owner, (id) =>
+        this.#post(owner, { type: "describe", id, modid, cmdid, after: at }),
+      )) as DescriptionPiece | undefined;
+      if (piece === undefined) return undefined;
+      hosts.push(...piece.description.hosts);
+      if (!piece.more || piece.description.hosts.length === 0) return { ...piece.description, hosts };
+    }
   }
 
   report(reports: readonly CallReport[]): void {

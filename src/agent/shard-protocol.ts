@@ -2,13 +2,15 @@
 // that come by UDP never take this way; routes, HTTP calls and control do.
 
 import type { StatisticsBlock } from "../core/call-statistics.ts";
+import type { Endpoint } from "../core/endpoint.ts";
 import type { BalancerSettings } from "../core/make-balancer.ts";
 import type { OpenUdp } from "../net/udp-batch.ts";
 import type { UdpAddress } from "../net/udp-socket.ts";
 import type { LogFields, LogLevel } from "../platform/log.ts";
+import type { DescriptionPiece } from "./shard-description.ts";
 import type { DoorbellState } from "./shard-doorbell.ts";
 import type { CallsCounted, ModuleInHand } from "./shard-lending.ts";
-import type { ModuleDescription, ModuleLimits, ResolveAnswer, RouteUpdate } from "./shard-modules.ts";
+import type { ModuleLimits, ResolveAnswer, RouteUpdate } from "./shard-modules.ts";
 
 export interface ShardSettings {
   readonly limits: ModuleLimits;
@@ -65,7 +67,14 @@ export type ToShard =
       readonly limit: number;
     }
   | { readonly type: "report"; readonly reports: readonly CallReport[] }
-  | { readonly type: "describe"; readonly id: number; readonly modid: number; readonly cmdid: number }
+  /** Some hosts at a time; `after`: the last that was described. */
+  | {
+      readonly type: "describe";
+      readonly id: number;
+      readonly modid: number;
+      readonly cmdid: number;
+      readonly after: Endpoint | undefined;
+    }
   /** The main thread would have the module (shard-lending.ts). */
   | { readonly type: "lend"; readonly modid: number; readonly cmdid: number }
   /** The main thread has it no more. `back`: what became of it there, where that is news. */
@@ -103,7 +112,7 @@ export type FromShard =
     }
   | { readonly type: "recall"; readonly modid: number; readonly cmdid: number }
   | { readonly type: "resolved"; readonly id: number; readonly answer: ResolveAnswer }
-  | { readonly type: "described"; readonly id: number; readonly description: ModuleDescription | undefined }
+  | { readonly type: "described"; readonly id: number; readonly piece: DescriptionPiece | undefined }
   | { readonly type: "log"; readonly level: LogLevel; readonly message: string; readonly fields: LogFields }
   | { readonly type: "stopped" };
 

@@ -215,7 +215,7 @@ class ShardWorker {
         for (const route of message.routes) this.#modules.applyRoute(route, nowMs);
         break;
       case "configure":
-        this.#modules.configure(message.settings.limits, message.settings.balancer, nowMs);
+        this.#modules.configure(message.settings.limits, message.settings.balancer);
         break;
       case "resolve":
         this.#resolve(message.id, message.modid, message.cmdid, message.limit, nowMs);
@@ -229,7 +229,7 @@ class ShardWorker {
         post({
           type: "described",
           id: message.id,
-          description: this.#modules.describe(message.modid, message.cmdid, nowMs),
+          piece: this.#modules.describePiece(message.modid, message.cmdid, message.after, nowMs),
         });
         break;
       case "lend":

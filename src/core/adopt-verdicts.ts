@@ -4,11 +4,23 @@
 // pauses begin anew, as they do when a shard is restarted, but no host has to be found dead twice.
 import type { Balancer, HostVerdict } from "./balancer.ts";
 
+/** What of a verdict travels. */
+export type Standing = Pick<HostVerdict, "ip" | "port" | "verdict" | "latencyMs">;
+
+export function standingsOf(balancer: Balancer, nowMs: number): readonly Standing[] {
+  return balancer.describe(nowMs).map(({ ip, port, verdict, latencyMs }) => ({
+    ip,
+    port,
+    verdict,
+    ...(latencyMs === undefined ? {} : { latencyMs }),
+  }));
+}
+
 /** As many failures in a row as any policy may be configured to want. */
 const MAX_FAILURES = 1000;
 
 /** `balancer` must be new: a host that it holds out already stays so until a probe succeeds. */
-export function adoptVerdicts(balancer: Balancer, verdicts: readonly HostVerdict[], nowMs: number): void {
+export function adoptVerdicts(balancer: Balancer, verdicts: readonly Standing[], nowMs: number): void {
   // First the healthy ones: without them nobody is an outlier.
   for (const { ip, port, verdict, latencyMs } of verdicts) {
     const host = verdict === "available" ? balancer.find(ip, port) : undefined;

@@ -10,8 +10,8 @@
 import { type Host, hostKey } from "./assignment.ts";
 import type { BalancedHost, Balancer, HostVerdict, Random } from "./balancer.ts";
 import { SHEDDING } from "./balancer.ts";
-import { endpointKey } from "./endpoint.ts";
-import type { PackedHosts } from "./packed-hosts.ts";
+import { type Endpoint, endpointKey } from "./endpoint.ts";
+import { PackedHosts } from "./packed-hosts.ts";
 
 /** Lars' own key names and units: counts, shares of 1, seconds. */
 export interface LarsParameters {
@@ -113,6 +113,8 @@ export class LarsBalancer implements Balancer {
   readonly #idle = new HostRing();
   readonly #overload = new HostRing();
   #picks = 0;
+  /** Sorted. */
+  #route = PackedHosts.NONE;
 
   constructor(parameters: LarsParameters) {
     this.#parameters = parameters;
@@ -221,23 +223,19 @@ export class LarsBalancer implements Balancer {
   }
 
   update(hosts: readonly Host[] | PackedHosts, nowMs: number): readonly BalancedHost[] {
-    const wanted = new Set<number>();
-    for (const { ip, port, weight, zone } of hosts) {
-      const key = endpointKey(ip, port);
-      wanted.add(key);
-      const known = this.#hosts.get(key);
-      if (known !== undefined) {
-        known.weight = weight;
-        known.zone = zone;
-        continue;
-      }
-      const host = new LarsHost(ip, port, weight, zone);
-      startIdleWindow(host, this.#parameters, nowMs, "in the route");
-      this.#hosts.set(key, host);
-      this.#idle.pushBack(host);
+    const given = PackedHosts.of(hosts);
+    const route = given.sorted();
+    const difference = route.differenceFrom(this.#route);
+    const left = difference.left.flatMap((index) => this.find(this.#route.ip(index), this.#route.port(index)) ?? []);
+    this.#route = route;
+    // Hosts come into the list in the order given.
+    if (given !== route) for (const host of given) this.#join(host, nowMs);
+    else for (const index of difference.joined) this.#join(route.host(index), nowMs);
+    for (const index of difference.changed) {
+      const known = this.find(route.ip(index), route.port(index))!;
+      known.weight = route.weight(index);
+      known.zone = route.zone(index);
     }
-    const left: LarsHost[] = [];
-    for (const host of this.#hosts.values()) if (!wanted.has(hostKey(host))) left.push(host);
     for (const host of left) {
       host.list?.remove(host);
       this.#hosts.delete(hostKey(host));
@@ -245,23 +243,43 @@ export class LarsBalancer implements Balancer {
     return left;
   }
 
+  /** The last that is said of a host counts. */
+  #join({ ip, port, weight, zone }: Host, nowMs: number): void {
+    const key = endpointKey(ip, port);
+    const known = this.#hosts.get(key);
+    if (known !== undefined) {
+      known.weight = weight;
+      known.zone = zone;
+      return;
+    }
+    const host = new LarsHost(ip, port, weight, zone);
+    startIdleWindow(host, this.#parameters, nowMs, "in the route");
+    this.#hosts.set(key, host);
+    this.#idle.pushBack(host);
+  }
+
   hosts(): Iterable<LarsHost> {
     return this.#hosts.values();
   }
 
-  describe(_nowMs: number): readonly HostVerdict[] {
-    return Array.from(this.#hosts.values(), (host) => ({
-      ip: host.ip,
-      port: host.port,
-      weight: host.weight,
-      zone: host.zone,
-      verdict: host.available ? "available" : "ejected",
-      reason: host.reason,
-      sinceMs: host.sinceMs,
-      succ: host.rsucc,
-      err: host.rerr,
-    }));
+  describe(_nowMs: number, some?: readonly Endpoint[]): readonly HostVerdict[] {
+    const hosts = some === undefined ? this.#hosts.values() : some.flatMap(({ ip, port }) => this.find(ip, port) ?? []);
+    return Array.from(hosts, verdictOf);
   }
+}
+
+function verdictOf(host: LarsHost): HostVerdict {
+  return {
+    ip: host.ip,
+    port: host.port,
+    weight: host.weight,
+    zone: host.zone,
+    verdict: host.available ? "available" : "ejected",
+    reason: host.reason,
+    sinceMs: host.sinceMs,
+    succ: host.rsucc,
+    err: host.rerr,
+  };
 }
 
 /** The original's set_idle: credit of init_succ_cnt successes, the rest zero. */

@@ -8,6 +8,7 @@ import type { Host } from "./assignment.ts";
 import type { BalancedHost, Balancer, HostVerdict, Random } from "./balancer.ts";
 import { SHEDDING } from "./balancer.ts";
 import { Ejection } from "./ejection.ts";
+import type { Endpoint } from "./endpoint.ts";
 import { type FreshHosts, HostSubset, HostTable } from "./host-table.ts";
 import { PackedHosts } from "./packed-hosts.ts";
 import { type HostSet, type MakePicker, NO_HOSTS, type Picker } from "./picker.ts";
@@ -76,13 +77,18 @@ export class SteeredBalancer implements Balancer {
   /** New parameters, and another way to choose, count from the next pick and report on; hosts keep what they have earned. */
   configure(parameters: SteeringParameters, makePicker: MakePicker = this.#makePicker): void {
     this.#parameters = parameters;
-    this.#makePicker = makePicker;
     this.#context.maxLeaseMs = parameters.pick_lease * 1000;
     this.#fresh.windowMs = parameters.success_window * 1000;
     this.#ejection?.configure(parameters);
-    this.#local = this.#makePicker(parameters);
-    this.#remote = undefined;
-    this.#all = undefined;
+    if (makePicker === this.#makePicker) {
+      // What they have built stays: a table of `consistent_hash` is dear.
+      for (const picker of [this.#local, this.#remote, this.#all]) picker?.configure?.(parameters);
+    } else {
+      this.#makePicker = makePicker;
+      this.#local = makePicker(parameters);
+      this.#remote = undefined;
+      this.#all = undefined;
+    }
     this.#rebuild();
   }
 
@@ -303,25 +309,29 @@ export class SteeredBalancer implements Balancer {
     return this.#context.inFlight;
   }
 
-  describe(nowMs: number): readonly HostVerdict[] {
-    const verdictOf = (host: SteeredHost): HostVerdict => {
-      host.window.advance(nowMs);
-      return {
-        ip: host.ip,
-        port: host.port,
-        weight: host.weight,
-        zone: host.zone,
-        verdict: host.ejected ? "ejected" : "available",
-        reason: host.ejected ? `${host.reason}, ${probeText(host, nowMs)}` : host.reason,
-        sinceMs: host.sinceMs,
-        succ: host.window.succ,
-        err: host.window.err,
-        inFlight: host.inFlight,
-        ...(host.estimateMs > 0 ? { latencyMs: host.estimateMs } : {}),
-      };
-    };
-    return Array.from({ length: this.#hosts.length }, (_, i) => verdictOf(this.#hosts.view(i)));
+  describe(nowMs: number, some?: readonly Endpoint[]): readonly HostVerdict[] {
+    const hosts = this.#hosts;
+    if (some === undefined) return Array.from({ length: hosts.length }, (_, i) => verdictOf(hosts.view(i), nowMs));
+    const indices = some.map(({ ip, port }) => hosts.indexOf(ip, port)).filter((index) => index >= 0);
+    return indices.map((index) => verdictOf(hosts.view(index), nowMs));
   }
+}
+
+function verdictOf(host: SteeredHost, nowMs: number): HostVerdict {
+  host.window.advance(nowMs);
+  return {
+    ip: host.ip,
+    port: host.port,
+    weight: host.weight,
+    zone: host.zone,
+    verdict: host.ejected ? "ejected" : "available",
+    reason: host.ejected ? `${host.reason}, ${probeText(host, nowMs)}` : host.reason,
+    sinceMs: host.sinceMs,
+    succ: host.window.succ,
+    err: host.window.err,
+    inFlight: host.inFlight,
+    ...(host.estimateMs > 0 ? { latencyMs: host.estimateMs } : {}),
+  };
 }
 
 function probeText(host: SteeredHost, nowMs: number): string {

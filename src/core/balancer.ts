@@ -5,6 +5,7 @@
 // Picks that have no host are values too. Two of them (`RESOLVING`, `UNKNOWN`) arise before there is a balancer; the
 // wire tells them apart from shedding only (retcode 3 against 1).
 import type { Host } from "./assignment.ts";
+import type { Endpoint } from "./endpoint.ts";
 import type { PackedHosts } from "./packed-hosts.ts";
 
 /** A host as a balancer keeps it. Owners may keep a number of their own with it in `tag`. */
@@ -59,5 +60,6 @@ export interface Balancer {
   /** Takes a new route. Hosts that stay keep their state. Returns the hosts that left. */
   update(hosts: readonly Host[] | PackedHosts, nowMs: number): readonly BalancedHost[];
   hosts(): Iterable<BalancedHost>;
-  describe(nowMs: number): readonly HostVerdict[];
+  /** Of all hosts, or of those of `some` that are in the route, in that order. */
+  describe(nowMs: number, some?: readonly Endpoint[]): readonly HostVerdict[];
 }

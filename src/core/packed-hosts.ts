@@ -105,6 +105,19 @@ export class PackedHosts implements Iterable<Host> {
     return -1;
   }
 
+  /** How many come before an endpoint or are it. They must be sorted. */
+  countUpTo(ip: number, port: number): number {
+    const key = Int32Array.of(ip, port);
+    let low = 0;
+    let high = this.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (order(this.#numbers, middle * STRIDE, key, 0) <= 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
   /** 1 for each host of the zone, 0 for the others. */
   marksOf(zone: string): Uint8Array {
     const marks = new Uint8Array(this.length);

@@ -4,46 +4,102 @@
 // share of what is in flight times a factor is passed over (V. Mirrokni et al., "Consistent Hashing with Bounded Loads",
 // 2017), so that a hot key does not sink its host.
 //
+// The table is made in stretches, between picks (maglev-fill.ts). Until it is whole the one before it answers, corrected
+// for what has changed (share-shift.ts); where there is none before it, as much of the new one as there is. So shares
+// are right at once, and some keys move once more within some 20 ms of picks: what agents agree about is the whole table.
+//
 // A call without a key is drawn at random.
 import { endpointKey } from "./endpoint.ts";
 import { finalMix } from "./hash.ts";
+import { EMPTY, MaglevFill, TABLE_SIZE } from "./maglev-fill.ts";
 import { type HostSet, heldBack, NO_HOSTS, type Picker } from "./picker.ts";
 import type { SteeringParameters } from "./policies.ts";
+import { ShareShift } from "./share-shift.ts";
 import type { PickContext, SteeredHost } from "./steered-host.ts";
 
-/** Prime, and the same for every number of hosts and on every agent: a key's host must not depend on who is asked. */
-const TABLE_SIZE = 65_537;
 const MAX_STEPS = 8;
+/** Of work in a stretch: 0.15 ms, a tenth of the slots at first. */
+const STRETCH = 50_000;
+/** The least time from one stretch to the next: a batch of picks is to hold one. */
+const STRETCH_EVERY_MS = 1;
 
 const NO_TABLE = new Uint16Array(0);
+const NO_KEYS = new Float64Array(0);
+const NO_NUMBERS = new Int32Array(0);
 
 export class ConsistentHashPicker implements Picker {
   #hosts: HostSet = NO_HOSTS;
-  /** Places in `#hosts` by address. */
-  #order: readonly number[] = [];
-  #table: Uint16Array = NO_TABLE;
+  /** Of `#hosts`, by address. */
+  #keys = NO_KEYS;
+  #weights = NO_NUMBERS;
+  /** Places in `#hosts`, in that order. */
+  #order = NO_NUMBERS;
   #totalWeight = 0;
-  readonly #parameters: SteeringParameters;
+  /** What answers, and the hosts it was made for; no keys: it is not whole. */
+  #table = NO_TABLE;
+  #tableKeys = NO_KEYS;
+  #tableWeights = NO_NUMBERS;
+  /** From those hosts to `#hosts`, while there is a difference. */
+  #shift: ShareShift | undefined;
+  /** The table of `#hosts` is not whole yet. */
+  #isStale = false;
+  #fill: MaglevFill | undefined;
+  #wentOnAtMs = Number.NEGATIVE_INFINITY;
+  #parameters: SteeringParameters;
 
   constructor(parameters: SteeringParameters) {
     this.#parameters = parameters;
   }
 
+  configure(parameters: SteeringParameters): void {
+    this.#parameters = parameters;
+  }
+
   rebuild(hosts: HostSet): void {
     this.#hosts = hosts;
-    const keys = Array.from({ length: hosts.length }, (_, i) => endpointKey(hosts.ipAt(i), hosts.portAt(i)));
-    // Hosts fill the table in turn, so their order matters; the order they joined in differs from agent to agent.
-    this.#order = Array.from(keys.keys()).sort((a, b) => keys[a]! - keys[b]!);
-    this.#totalWeight = this.#order.reduce((sum, i) => sum + hosts.weightAt(i), 0);
-    const first = this.#order.slice(0, EMPTY);
-    this.#table = fillTable(
-      first.map((i) => keys[i]!),
-      first.map((i) => hosts.weightAt(i)),
-      TABLE_SIZE,
-    );
+    this.#sort(hosts);
+    this.#fill = undefined;
+    this.#shift = undefined;
+    this.#isStale = hosts.length > 0;
+    if (this.#tableKeys.length === 0 || hosts.length === 0) {
+      this.#table = NO_TABLE;
+      this.#tableKeys = NO_KEYS;
+      return;
+    }
+    this.#isStale = !(sameNumbers(this.#keys, this.#tableKeys) && sameNumbers(this.#weights, this.#tableWeights));
+    if (this.#isStale) {
+      this.#shift = new ShareShift(this.#tableKeys, this.#tableWeights, this.#keys, this.#weights);
+    }
+  }
+
+  /** Hosts fill the table in turn, so their order matters; it is the order of their addresses, on every agent. */
+  #sort(hosts: HostSet): void {
+    const { length } = hosts;
+    let keys = new Float64Array(length);
+    let order = new Int32Array(length);
+    let isSorted = true;
+    for (let i = 0; i < length; i++) {
+      keys[i] = endpointKey(hosts.ipAt(i), hosts.portAt(i));
+      order[i] = i;
+      if (i > 0 && keys[i]! < keys[i - 1]!) isSorted = false;
+    }
+    if (!isSorted) {
+      const unsorted = keys;
+      order = order.sort((a, b) => unsorted[a]! - unsorted[b]!);
+      keys = Float64Array.from(order, (i) => unsorted[i]!);
+    }
+    this.#keys = keys;
+    this.#order = order;
+    this.#weights = new Int32Array(length);
+    this.#totalWeight = 0;
+    for (let i = 0; i < length; i++) {
+      this.#weights[i] = hosts.weightAt(order[i]!);
+      this.#totalWeight += this.#weights[i]!;
+    }
   }
 
   pick(context: PickContext): SteeredHost {
+    if (this.#isStale) this.#goOn(context.nowMs);
     let hash = context.keyHash === 0 ? Math.floor(context.random() * 0x1_0000_0000) : context.keyHash;
     const fairPerWeight = (context.inFlight + 1) / this.#totalWeight;
     let host = this.#hostAt(hash);
@@ -51,7 +107,7 @@ export class ConsistentHashPicker implements Picker {
       const room = Math.ceil(this.#parameters.bounded_load * fairPerWeight * host.weight);
       host.settle(context);
       if (host.inFlight < room && !heldBack(host, context)) return host;
-      hash = finalMix(hash + 0x9e37_79b9);
+      hash = next(hash);
       host = this.#hostAt(hash);
     }
     // A key so hot that it has filled all these: what is over goes where there is less, of two drawn at random.
@@ -63,39 +119,40 @@ export class ConsistentHashPicker implements Picker {
   }
 
   #hostAt(hash: number): SteeredHost {
-    return this.#hosts.at(this.#order[this.#table[hash % this.#table.length]!]!);
+    let slot = hash % TABLE_SIZE;
+    // Only where there is no whole table yet; somebody has a slot soon after it.
+    while (this.#table[slot] === EMPTY) slot = slot + 1 === TABLE_SIZE ? 0 : slot + 1;
+    const owner = this.#table[slot]!;
+    return this.#hosts.at(this.#order[this.#shift?.placeOf(owner, hash) ?? owner]!);
+  }
+
+  #goOn(nowMs: number): void {
+    // There must be some table; and a clock that was set back does not hold it up.
+    if (this.#table.length > 0 && nowMs >= this.#wentOnAtMs && nowMs - this.#wentOnAtMs < STRETCH_EVERY_MS) return;
+    this.#wentOnAtMs = nowMs;
+    const isFirst = this.#table.length === 0;
+    if (this.#fill === undefined) {
+      this.#fill = new MaglevFill(this.#keys, this.#weights);
+      if (!isFirst) return;
+    }
+    const isWhole = this.#fill.goOn(STRETCH);
+    if (isFirst || isWhole) this.#table = this.#fill.table;
+    if (!isWhole) return;
+    this.#tableKeys = this.#keys;
+    this.#tableWeights = this.#weights;
+    this.#shift = undefined;
+    this.#fill = undefined;
+    this.#isStale = false;
   }
 }
 
-/** Marks a free slot while the table is filled; hosts beyond that many are left out. */
-const EMPTY = 0xffff;
+/** Where to look when a hash leads to a host that is full. */
+function next(hash: number): number {
+  return finalMix(hash + 0x9e37_79b9);
+}
 
-function fillTable(keys: readonly number[], weights: readonly number[], size: number): Uint16Array {
-  if (keys.length === 0) return NO_TABLE;
-  const table = new Uint16Array(size).fill(EMPTY);
-  // Where a host looks next, and how far it goes on from a slot that is taken: integers throughout, as 65,537 slots are
-  // filled whenever a host comes, goes or is ejected, in the thread that serves callers.
-  const at = Int32Array.from(keys, (key) => finalMix(key % 0xffff_fffb) % size);
-  const skip = Int32Array.from(keys, (key) => (finalMix((key % 0xffff_ff7f) ^ 0x5bd1_e995) % (size - 1)) + 1);
-  const weight = Int32Array.from(weights);
-  // Turns in proportion to weight: a host takes one when its credit reaches the heaviest host's weight.
-  const credit = new Int32Array(keys.length);
-  const heaviest = weight.reduce((most, each) => Math.max(most, each), 1);
-  for (let filled = 0; filled < size; ) {
-    for (let i = 0; i < weight.length && filled < size; i++) {
-      credit[i]! += weight[i]!;
-      if (credit[i]! < heaviest) continue;
-      credit[i]! -= heaviest;
-      let slot = at[i]!;
-      const step = skip[i]!;
-      while (table[slot] !== EMPTY) {
-        slot += step;
-        if (slot >= size) slot -= size;
-      }
-      at[i] = slot;
-      table[slot] = i;
-      filled++;
-    }
-  }
-  return table;
+function sameNumbers(a: Float64Array | Int32Array, b: Float64Array | Int32Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }

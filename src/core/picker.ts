@@ -18,6 +18,8 @@ export interface HostSet {
 export interface Picker {
   /** The hosts to choose among from now on; weights as they stand. Called when either changes. Never empty at a pick. */
   rebuild(hosts: HostSet): void;
+  /** Other parameters count from the next pick on. Absent: it has none. */
+  configure?(parameters: SteeringParameters): void;
   /** O(1) or O(log hosts), no allocation. There is at least one host. */
   pick(context: PickContext): SteeredHost;
 }

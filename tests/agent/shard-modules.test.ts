@@ -129,7 +129,7 @@ describe("numbers that callers invent", () => {
 
   test("limits that are reloaded count from the next request on", () => {
     const rig = new ShardRig().route(1, 1, 10, 9);
-    rig.modules.configure({ ...LIMITS, maxModules: 1 }, BALANCING, rig.nowMs);
+    rig.modules.configure({ ...LIMITS, maxModules: 1 }, BALANCING);
     expect(rig.ask(3, 3, 3).read("modules_full")).toBe(1);
   });
 });

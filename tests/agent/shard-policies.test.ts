@@ -143,7 +143,7 @@ describe("a change of policy", () => {
 describe("a reload of the agent's configuration", () => {
   test("reaches modules without a choice, keeping their hosts' state; those with one keep their policy", () => {
     const rig = ejecting().choose("random", { decay: 3 }).route(2, 2, 10, 9);
-    rig.modules.configure(LIMITS, { ...BALANCING, ...STEERED, policy: "least_request" }, rig.nowMs);
+    rig.modules.configure(LIMITS, { ...BALANCING, ...STEERED, policy: "least_request" });
     expect(described(rig).policy).toBe("least_request");
     expect(verdicts(rig)).toEqual(["8 ejected", "9 available"]);
     expect(rig.modules.describe(2, 2, rig.nowMs)).toMatchObject({ policy: "random", policyParameters: { decay: 3 } });
@@ -152,14 +152,14 @@ describe("a reload of the agent's configuration", () => {
   test("of [steering] counts from the next report on", () => {
     const rig = new ShardRig({}, { balancing: STEERED }).route(1, 1, 10, 8, 9).report(1, 1, 9, 0);
     const steering = { ...STEERED.steering, consecutive_failures: 2 };
-    rig.modules.configure(LIMITS, { ...BALANCING, ...STEERED, steering }, rig.nowMs);
+    rig.modules.configure(LIMITS, { ...BALANCING, ...STEERED, steering });
     rig.report(1, 1, 8, 1).report(1, 1, 8, 1);
     expect(verdicts(rig)).toEqual(["8 ejected", "9 available"]);
   });
 
   test("to policy lars and with other numbers of its own counts from the next report on", () => {
     const rig = new ShardRig({}, { balancing: STEERED }).route(1, 1, 10, 8, 9);
-    rig.modules.configure(LIMITS, { ...BALANCING, lars: { ...BALANCING.lars, contin_err_limit: 2 } }, rig.nowMs);
+    rig.modules.configure(LIMITS, { ...BALANCING, lars: { ...BALANCING.lars, contin_err_limit: 2 } });
     rig.report(1, 1, 8, 1);
     expect(verdicts(rig)).toEqual(["8 available", "9 available"]);
     rig.report(1, 1, 8, 1);
