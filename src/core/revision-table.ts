@@ -75,6 +75,11 @@ export class RevisionTable {
     }
   }
 
+  /** Those with a lower revision. */
+  before(revision: number): readonly RevisionOfModule[] {
+    return [...this.entries()].filter((entry) => entry.revision < revision);
+  }
+
   /** The `count` with the lowest revisions, those first. */
   oldest(count: number): readonly RevisionOfModule[] {
     if (count <= 0) return [];

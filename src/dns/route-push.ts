@@ -341,8 +341,9 @@ export class RoutePush {
     if (route === undefined) {
       // Not meant where nobody ever took hosts away: this may be the wrong database. It is where somebody did and that is
       // forgotten. Never without a revision, by which agents know that this server says when something is meant.
-      const revision = Math.max(1, replica.revision);
       const meant = held !== 0 && held <= replica.forgotten;
+      // As late as the removal may have been and no later: another instance may remember when it was.
+      const revision = Math.max(1, meant ? replica.forgotten : replica.revision);
       return encodeGetRouteResponse({ modid, cmdid, revision, hosts: [], meant }).frame;
     }
     const frame = this.#frames.of(route);

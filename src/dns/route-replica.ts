@@ -180,7 +180,11 @@ export class RouteReplica extends Routes {
       this.#digest = replaceMark(this.#digest, markOf(held), markOf(name));
     }
     this.#revision = Math.max(this.#revision, delta.revision);
-    this.#forgotten = Math.max(this.#forgotten, delta.forgotten ?? 0);
+    if (delta.forgotten !== undefined && delta.forgotten > this.#forgotten) {
+      this.#forgotten = delta.forgotten;
+      // So that all instances of a database say the same. Those of that very revision may still be there.
+      for (const { modid, cmdid } of this.#removed.before(delta.forgotten)) this.#removed.delete(modid, cmdid);
+    }
     return advanced;
   }
 

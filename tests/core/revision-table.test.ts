@@ -40,6 +40,12 @@ test("the oldest come first, as many as are asked for, also of equal revisions",
   expect(revisions(5)).toEqual([2, 2, 5, 7, 9]);
   expect(revisions(99)).toEqual([2, 2, 5, 7, 9, 9]);
   expect([revisions(0), revisions(-1)]).toEqual([[], []]);
+  expect(
+    table
+      .before(7)
+      .map(({ modid }) => modid)
+      .sort(),
+  ).toEqual([0, 2, 5]);
 });
 
 test("100,000 that came and went leave a table for 16", () => {

@@ -58,15 +58,27 @@ export class PushToSource {
 
   /** Leaves the instance it is connected to and goes to that of this index. */
   connect(index: number): this {
-    if (this.#connection !== undefined) {
-      this.#connection.push.onClose(this.#connection);
-      this.source.onClose();
-      this.#client.frames();
-    }
+    this.leave();
     const push = this.#pushes[index]!;
     this.#connection = this.connectionTo(push);
     push.onOpen(this.#connection);
     this.source.onOpen();
+    return this.settle();
+  }
+
+  leave(): void {
+    if (this.#connection === undefined) return;
+    this.#connection.push.onClose(this.#connection);
+    this.#connection = undefined;
+    this.source.onClose();
+    this.#client.frames();
+  }
+
+  /** It reads no more, or again. */
+  reads(does: boolean): this {
+    if (this.#connection === undefined) return this;
+    this.#connection.writable = does;
+    if (does) this.#connection.push.onDrain(this.#connection);
     return this.settle();
   }
 
