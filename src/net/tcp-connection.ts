@@ -113,7 +113,10 @@ export class TcpConnection {
     return !this.#full;
   }
 
-  /** Stops reading from the peer; frames that have arrived already are still delivered. */
+  /**
+   * Stops reading from the peer. Frames of what was read already are still delivered. When the peer closes, onClose waits
+   * until the rest is read; when it resets the connection, what has arrived is delivered at once, and onClose follows.
+   */
   pause(): void {
     if (!this.#closed) this.#socket.pause();
   }

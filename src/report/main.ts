@@ -29,6 +29,8 @@ import { StatusFrames } from "./status-frames.ts";
 const MAX_CONNECTIONS = 20_000;
 const HTTP_GRACE_MS = 2000;
 const READ_ALL_MS = 1000;
+/** That an agent waits for so long is said; shorter waits come and go under load. */
+const LONG_WAIT_MS = 1000;
 /** Of the whole shutdown's ten seconds. */
 const FLUSH_MS = 7000;
 const CURSOR_LIFETIME_MS = 30 * 86_400_000;
@@ -100,7 +102,24 @@ const tcp = await startOrExit("report", () =>
   }),
 );
 shutdown.onShutdown("tcp", () => tcp.stop());
-const resuming = setInterval(() => frames.tick(), 200);
+let isHeldBack = false;
+const resuming = setInterval(() => {
+  frames.tick();
+  const { longestMs } = frames;
+  if (!isHeldBack && longestMs > LONG_WAIT_MS) {
+    isHeldBack = true;
+    log.warn(
+      "agents are not read from: what they told fills queue.max_rows, and the database does not store it in time",
+      {
+        agents: frames.paused,
+        waiting: intake.size,
+      },
+    );
+  } else if (isHeldBack && longestMs === 0) {
+    isHeldBack = false;
+    log.info("agents are read from again", { waiting: intake.size });
+  }
+}, 200);
 shutdown.onShutdown("agents that wait", async () => {
   clearInterval(resuming);
   if (frames.paused === 0 && frames.heldBytes === 0) return;

@@ -177,6 +177,7 @@ test("agents that tell 700 hosts where 300 may wait, and end, have told them, th
     for (const instance of [1, 2]) expect((await post(instance, 1, 10)).status).toBe(202);
     const refused = await post(3, 1, 10);
     expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "1"]);
+    await eventually(() => expect(report.output).toContain("agents are not read from"));
     expect(await report.stop()).toBe(0);
 
     report.launch();

@@ -298,6 +298,37 @@ describe("limits and the end", () => {
     expect(server.counters.framesIn).toBe(1);
   });
 
+  for (const end of ["closes", "resets"] as const) {
+    test(`a peer that ${end} the connection while it is paused has told all 11 frames that arrived before the end`, async () => {
+      const seen: (number | string)[] = [];
+      let connection: TcpConnection | undefined;
+      const server = serve({
+        onFrame: (from, msgid) => {
+          seen.push(msgid);
+          if (msgid === 0) from.pause();
+          connection = from;
+        },
+        onClose: () => seen.push("closed"),
+      });
+      const { socket } = await dial(server.port);
+      socket.write(frameOf(0, bytes(0)));
+      await until(() => expect(seen).toEqual([0]));
+      // No more than the receiver's window has room for: what a peer has not sent is gone with a reset.
+      const rest = Array.from({ length: 10 }, (_, i) => [...frameOf(i + 1, bytes(1000))]).flat();
+      expect(socket.write(new Uint8Array(rest))).toBe(10_080);
+      if (end === "closes") socket.end();
+      else socket.terminate();
+      if (end === "closes") {
+        const probe = await dial(serve().port);
+        probe.socket.write(frameOf(2, bytes(0)));
+        await until(() => probe.frames.length === 1);
+        expect(seen).toEqual([0]);
+        connection!.resume();
+      }
+      await until(() => expect(seen).toEqual([...Array.from({ length: 11 }, (_, id) => id), "closed"]));
+    });
+  }
+
   test("stop closes every connection, calls onClose for each, and frees the port", async () => {
     const closed: number[] = [];
     const server = serve({ onClose: ({ id }) => closed.push(id) });
