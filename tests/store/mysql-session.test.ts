@@ -58,6 +58,22 @@ test("MariaDB is told what nobody awaits as one block, which it answers once", a
   expect(node.statements).toEqual([...first, "START TRANSACTION", "INSERT a", "INSERT b", "COMMIT"]);
 });
 
+test("what leads is not part of the block, which the server reads as a whole before it begins", async () => {
+  const { node, database } = await rig();
+  node.facts = { ...node.facts, version: "10.11.19-MariaDB-log" };
+  for (const fails of [false, true]) {
+    node.statements.length = 0;
+    if (fails) node.refuses = { code: 1213, message: "Deadlock found", once: "SELECT lock" };
+    await database.transaction(async (session) => {
+      await session.lead("SELECT lock");
+      await writes(session);
+    });
+    const once = ["START TRANSACTION", "SELECT lock", "INSERT a", "INSERT b", "COMMIT"];
+    expect(node.statements).toEqual(fails ? ["START TRANSACTION", "SELECT lock", "ROLLBACK", ...once] : once);
+  }
+  expect(node.packets).toContain("START TRANSACTION;SELECT lock;BEGIN NOT ATOMIC INSERT a;INSERT b;COMMIT;END");
+});
+
 test("nothing comes after a statement of a block that fails, and its error is the transaction's", async () => {
   const { node, database } = await rig();
   node.facts = { ...node.facts, version: "10.11.19-MariaDB-log" };

@@ -34,6 +34,8 @@ export class FakeNode implements FakeState {
   readonly statements: string[] = [];
   /** SET statements of all connections. */
   readonly settings: string[] = [];
+  /** What came together. */
+  readonly packets: string[] = [];
   /** How many packets were one block of statements. */
   blocks = 0;
   connections = 0;
@@ -102,16 +104,18 @@ export class FakeNode implements FakeState {
     });
     // Several in one packet are run up to the first that fails, and each is answered.
     const run = (packet: string): void => {
+      this.packets.push(packet);
       // A block is answered once, however many statements it has.
-      const block = /^BEGIN NOT ATOMIC (.*);END$/s.exec(packet)?.[1];
+      const [, first = "", block] = /^(.*;)?BEGIN NOT ATOMIC (.*);END$/s.exec(packet) ?? [];
       if (block !== undefined) this.blocks++;
-      const statements = (block ?? packet).split(";");
+      const statements = (block === undefined ? packet : first + block).split(";");
+      const outside = block === undefined ? statements.length : first.split(";").length - 1;
       for (const [i, sql] of statements.entries()) {
         this.statements.push(sql);
         const refused = this.refuses;
         if (refused === undefined || sql === "ROLLBACK" || (refused.once ?? sql) !== sql) {
           const isLast = i === statements.length - 1;
-          if (block !== undefined && !isLast) continue;
+          if (i >= outside && !isLast) continue;
           server.writeOk({ affectedRows: 0, serverStatus: isLast ? AUTOCOMMIT : AUTOCOMMIT | MORE_RESULTS });
           continue;
         }

@@ -34,6 +34,8 @@ export class MysqlSession implements SqlSession {
   readonly #scanTimeoutMs: number;
   readonly #packets: Packets;
   #posted: string[] = [];
+  /** So many of them take effect first. */
+  #leading = 0;
   #size = 0;
   #wrote = false;
 
@@ -77,6 +79,11 @@ export class MysqlSession implements SqlSession {
     if (this.#size >= MAX_POSTED || !this.#packs) await this.flush();
   }
 
+  async lead(sql: string): Promise<void> {
+    await this.post(sql);
+    this.#leading = this.#posted.length;
+  }
+
   /** A statement that says nothing of the data, sent as if it were posted. */
   prepare(sql: string): void {
     this.#keep(sql);
@@ -95,6 +102,7 @@ export class MysqlSession implements SqlSession {
   /** What was posted and not sent is not to be sent any more. */
   forget(): void {
     this.#posted = [];
+    this.#leading = 0;
     this.#size = 0;
   }
 
@@ -113,11 +121,13 @@ export class MysqlSession implements SqlSession {
 
   /** As {@link #send}, where nobody wants to know more than that nothing failed. */
   async #tell(texts: readonly string[]): Promise<void> {
-    const block = this.#packets === "block" && this.#posted.length + texts.length > 1;
-    if (!block) return void (await this.#send(texts));
+    const leading = this.#leading;
     const all = [...this.#posted, ...texts];
+    if (this.#packets !== "block" || all.length - leading < 2) return void (await this.#send(texts));
     this.forget();
-    await this.#send([`BEGIN NOT ATOMIC ${all.join(";")};END`]);
+    // A block is read as a whole before it begins.
+    const block = `BEGIN NOT ATOMIC ${all.slice(leading).join(";")};END`;
+    await this.#send([[...all.slice(0, leading), block].join(";")]);
   }
 
   /** What `texts` answered; what was posted goes before them. */

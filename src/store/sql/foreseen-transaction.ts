@@ -54,7 +54,7 @@ export class ForeseenTransaction implements RouteTransaction {
   static async begin(session: SqlSession, dialect: SqlDialect, stand: Stand): Promise<ForeseenTransaction> {
     const { revision, routeVersion, lastWrite } = stand;
     // INTO, here and below: a row that comes back is five packets to send and to read, and nobody wants it.
-    await session.post(`SELECT id INTO @lars_locked FROM lars_state WHERE id = 1${dialect.forUpdate}`);
+    await session.lead(`SELECT id INTO @lars_locked FROM lars_state WHERE id = 1${dialect.forUpdate}`);
     await session.post(
       `SELECT ${LARGEST} + (revision <> ${revision} OR last_write <> ${lastWrite} OR route_version <> ${routeVersion}` +
         ` OR COALESCE((SELECT version FROM RouteVersion WHERE id = 1${dialect.forUpdate}), 0) <> ${routeVersion}` +

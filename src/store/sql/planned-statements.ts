@@ -9,6 +9,7 @@ function refuse(): never {
 
 /** A session that keeps what is posted. It can be asked nothing. */
 export class PlannedStatements implements SqlSession {
+  readonly #leading: string[] = [];
   readonly #statements: SqlStatement[] = [];
 
   rows(): never {
@@ -23,12 +24,17 @@ export class PlannedStatements implements SqlSession {
     refuse();
   }
 
+  async lead(sql: string): Promise<void> {
+    this.#leading.push(sql);
+  }
+
   async post(sql: string, params?: readonly SqlValue[]): Promise<void> {
     this.#statements.push(params === undefined ? { sql } : { sql, params });
   }
 
   /** As often as is needed. */
   async postTo(session: SqlSession): Promise<void> {
+    for (const sql of this.#leading) await session.lead(sql);
     for (const { sql, params } of this.#statements) await session.post(sql, params);
   }
 }

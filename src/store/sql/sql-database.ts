@@ -24,6 +24,11 @@ export interface SqlSession {
    * kept until then, so callers with very much to say await.
    */
   post(sql: string, params?: readonly SqlValue[]): Promise<void>;
+  /**
+   * As {@link post}, for what comes before anything else and is to take effect before the database has read the rest: a
+   * lock for which others stand in line.
+   */
+  lead(sql: string): Promise<void>;
 }
 
 /** `set` replaces the column by the new row's value, `add` adds the new row's value to it. */

@@ -76,6 +76,9 @@ function sessionOn(database: Database): SqlSession {
     async post(sql, params) {
       await session.run(sql, params);
     },
+    async lead(sql) {
+      await session.run(sql);
+    },
   };
   return session;
 }
