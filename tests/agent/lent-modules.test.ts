@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { IDLE_MS, RETRY_AFTER_MS } from "../../src/agent/lent-modules.ts";
+import { MAX_LENT_HOSTS } from "../../src/agent/shard-lending.ts";
 import { PackedHosts } from "../../src/core/packed-hosts.ts";
 import { LendingRig } from "./lending-rig.ts";
 
@@ -54,6 +55,28 @@ test("a module without a route is not lent", () => {
   const rig = new LendingRig();
   rig.lend();
   expect([rig.isHeld, rig.main.counts.refused]).toEqual([false, 1]);
+});
+
+const many = (count: number): number[] => Array.from({ length: count }, (_, i) => i + 1);
+
+test("a module of more than 200 hosts is not lent", () => {
+  expect(lentRig(...many(MAX_LENT_HOSTS)).main.counts.lent).toBe(1);
+  const rig = rigOf(...many(MAX_LENT_HOSTS + 1));
+  rig.lend();
+  expect([rig.isHeld, rig.main.counts.refused]).toEqual([false, 1]);
+});
+
+test("a module that grows beyond 200 hosts while it is lent goes back, with who is held out, and has all its hosts", () => {
+  const rig = lentRig(3, 4, 5);
+  for (let i = 0; i < 40; i++) rig.report(4);
+  for (let i = 0; i < 40; i++) rig.report(3, false);
+  const heldOut = (): number[] =>
+    rig.shard.modules.describe(1, 1, rig.nowMs)!.hosts.flatMap(({ ip, verdict }) => (verdict === "ejected" ? ip : []));
+  expect(heldOut()).toEqual([]);
+  rig.route(...many(MAX_LENT_HOSTS + 1));
+  rig.settle();
+  expect([rig.isHeld, heldOut()]).toEqual([false, [3]]);
+  expect(rig.shard.modules.describe(1, 1, rig.nowMs)!.hosts).toHaveLength(MAX_LENT_HOSTS + 1);
 });
 
 test("a datagram for a module that is lent is answered by who has it, and then the shard has it again", () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { DESCRIBED_AT_ONCE } from "../../src/agent/shard-description.ts";
 import { BALANCING, LIMITS, ShardRig } from "./shard-rig.ts";
 
 describe("a module that does not exist", () => {
@@ -150,6 +151,37 @@ test("a host that was picked and left the route before its call ended is counted
   expect(rig.totals(1, 1)).toEqual([{ ip: 8, port: 80, succ: 1, err: 0, ejected: false }]);
   rig.route(1, 1, 7, 10).report(1, 1, 9, 0);
   expect([rig.read("reports"), rig.read("reports_of_strangers")]).toEqual([1, 1]);
+});
+
+describe("a description in pieces", () => {
+  const pieces = (rig: ShardRig, change: (told: number) => void = () => {}): number[] => {
+    const ips: number[] = [];
+    for (let after: { ip: number; port: number } | undefined; ; after = { ip: ips.at(-1)!, port: 80 }) {
+      const { description, more } = rig.modules.describePiece(1, 1, after, rig.nowMs)!;
+      ips.push(...description.hosts.map(({ ip }) => ip));
+      expect(description.hosts.length).toBeLessThanOrEqual(DESCRIBED_AT_ONCE);
+      if (!more) return ips;
+      change(ips.length);
+    }
+  };
+  const ips = (count: number): number[] => Array.from({ length: count }, (_, i) => i + 1);
+
+  test.each([0, 1, 99, 100, 101, 250])(
+    "has every one of %d hosts once, 100 at a time, whatever the policy",
+    (count) => {
+      for (const policy of ["lars", "adaptive"] as const) {
+        const rig = new ShardRig({}, { balancing: { policy } }).route(1, 1, 10, ...ips(count).reverse(), 1000);
+        expect(pieces(rig)).toEqual([...ips(count), 1000]);
+      }
+    },
+  );
+
+  test("misses and repeats no host that stays while the route changes between two of them", () => {
+    const rig = new ShardRig({}, { balancing: { policy: "adaptive" } }).route(1, 1, 10, ...ips(250));
+    const told = pieces(rig, (before) => rig.route(1, 1, 10 + before, ...ips(250).slice(before / 2)));
+    expect(new Set(told).size).toBe(told.length);
+    expect(told).toEqual(expect.arrayContaining(ips(250).slice(100)));
+  });
 });
 
 test("a module is described by state, age, verdicts and totals", () => {

@@ -307,3 +307,14 @@ test("1,000 picks of the main thread, each to shards that sleep, are answered wi
   // A sleeper that is not rung wakes by itself after 50 ms; on average this would be 25.
   expect(waitedMs.sort((a, b) => a - b)[500]).toBeLessThan(10);
 });
+
+test("a module of 1,000 hosts is described whole, though its shard tells 100 at a time", async () => {
+  const rig = new Rig();
+  await rig.pool.start();
+  const hosts = Array.from({ length: 1000 }, (_, i) => makeHost(0x0a00_0000 + i, 80, { weight: 1 + (i % 7) }));
+  rig.put({ modid: 1, cmdid: 1, revision: 5, hosts, policy: NO_CHOICE });
+  const { state, revision, hosts: described } = (await rig.pool.describe(1, 1))!;
+  expect([state, revision]).toEqual(["known", 5]);
+  expect(described.map(({ ip, weight }) => [ip, weight])).toEqual(hosts.map(({ ip, weight }) => [ip, weight]));
+  expect(await rig.pool.describe(9, 9)).toBeUndefined();
+});

@@ -1,7 +1,7 @@
 // The hosts of a route in numbers, and their states made one by one, against plain lists.
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { type Host, makeHost, normalizeHosts, sameHosts } from "../../src/core/assignment.ts";
+import { diffHosts, type Host, hostKey, makeHost, normalizeHosts, sameHosts } from "../../src/core/assignment.ts";
 import { HostSubset, HostTable } from "../../src/core/host-table.ts";
 import { PackedHosts } from "../../src/core/packed-hosts.ts";
 
@@ -58,6 +58,68 @@ describe("packed hosts", () => {
     );
   });
 
+  test("differ from others by what a comparison of lists finds, and name where each host was", () => {
+    const few = fc
+      .uniqueArray(fc.integer({ min: -6, max: 6 }), { maxLength: 12 })
+      .chain((ips) =>
+        fc.tuple(
+          ...ips.map((ip) =>
+            fc
+              .tuple(fc.constantFrom(1, 100), fc.constantFrom("", "a", "b"))
+              .map(([weight, zone]) => makeHost(ip, 80, { weight, zone })),
+          ),
+        ),
+      )
+      .map(normalizeHosts);
+    fc.assert(
+      fc.property(few, few, (before, after) => {
+        const [then, now] = [
+          PackedHosts.of(before),
+          PackedHosts.of(structuredClone(PackedHosts.of(after).toMessage())),
+        ];
+        const { from, joined, left, changed } = now.differenceFrom(then);
+        const found = {
+          added: joined.map((i) => now.host(i)),
+          changed: changed.map((i) => now.host(i)),
+          removed: left.map((i) => then.host(i)),
+        };
+        expect(found).toEqual(diffHosts(before, after) as typeof found);
+        const places = after.map(({ ip }) => before.findIndex((host) => host.ip === ip));
+        if (joined.length > 0 || left.length > 0) expect([...from!]).toEqual(places);
+        else expect(from).toBeUndefined();
+      }),
+      { seed: 7, numRuns: 300 },
+    );
+  });
+
+  test("are sorted into what a normalized list is, the last of equal endpoints kept; positions are found in it", () => {
+    fc.assert(
+      fc.property(fc.array(anyHost, { maxLength: 30 }), anyHost, (hosts, stranger) => {
+        const sorted = PackedHosts.of(hosts).sorted();
+        const expected = normalizeHosts(hosts.toReversed());
+        expect([...sorted]).toEqual(expected as Host[]);
+        expect(sorted.sorted()).toBe(sorted);
+        for (const { ip, port } of [...hosts, stranger]) {
+          const upTo = expected.filter((host) => hostKey(host) <= hostKey({ ip, port })).length;
+          expect(sorted.countUpTo(ip, port)).toBe(upTo);
+        }
+        for (const zone of ["", "a", "elsewhere"]) {
+          expect([...sorted.marksOf(zone)]).toEqual(expected.map((host) => (host.zone === zone ? 1 : 0)));
+        }
+      }),
+      { seed: 8 },
+    );
+  });
+
+  test("of 64 and more travel as memory, zones by number, and arrive the same", () => {
+    for (const size of [63, 64, 200]) {
+      const hosts = Array.from({ length: size }, (_, i) => makeHost(i, 80, { zone: `zone ${i % 3}` }));
+      const message = PackedHosts.of(hosts).toMessage();
+      expect(message.numbers instanceof Int32Array).toBe(size >= 64);
+      expect(PackedHosts.of(structuredClone(message)).unpack()).toEqual(hosts);
+    }
+  });
+
   test("that are packed already are not packed again", () => {
     const packed = PackedHosts.of([makeHost(1, 80)]);
     expect(PackedHosts.of(packed)).toBe(packed);
@@ -92,6 +154,30 @@ describe("a host table", () => {
     expect([table.at(1), table.made(1), table.view(1)].every((each) => each === host)).toBe(true);
     expect(table.states).toBe(1);
     expect([table.made(0), table.made(2)]).toEqual([undefined, undefined]);
+  });
+
+  test("follows a route: hosts that stay keep their state, with their new weight and zone, and are found", () => {
+    const subset = fc.uniqueArray(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 30 });
+    fc.assert(
+      fc.property(subset, subset, subset, (before, after, called) => {
+        const route = (ips: readonly number[], weight: number, zone: string): PackedHosts =>
+          PackedHosts.of(ips.map((ip) => makeHost(ip, 80, { weight, zone }))).sorted();
+        const then = new HostTable(route(before, 1, "a"), { windowMs: 30_000, sinceMs: 77 });
+        const known = new Map(
+          called.filter((ip) => before.includes(ip)).map((ip) => [ip, then.at(then.indexOf(ip, 80))]),
+        );
+        const next = route(after, 2, "b");
+        const table = then.follow(next, next.differenceFrom(then.route));
+        for (const ip of after) {
+          const host = table.made(table.indexOf(ip, 80));
+          expect(host).toBe(known.get(ip));
+          if (host !== undefined) expect([host.ip, host.weight, host.zone]).toEqual([ip, 2, "b"]);
+        }
+        for (const ip of before) if (!after.includes(ip)) expect(table.indexOf(ip, 80)).toBe(-1);
+        expect(table.states).toBe(after.filter((ip) => known.has(ip)).length);
+      }),
+      { seed: 9 },
+    );
   });
 
   test("a subset names the table's own hosts", () => {

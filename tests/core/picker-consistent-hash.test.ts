@@ -205,3 +205,95 @@ describe("a bounded load", () => {
     expect(hosts.size).toBe(1);
   });
 });
+
+describe("while a table is made", () => {
+  const options = () => ({
+    policy: "consistent_hash" as const,
+    random: makeFuzzRandom(SEED).float,
+    steering: { slow_start: 0, bounded_load: 10 },
+  });
+  const ownersAt = (scene: Scene): number[] =>
+    KEYS.slice(0, 3000).map((key) => {
+      const ip = scene.pick(key);
+      scene.report(ip, "+");
+      return ip;
+    });
+  const ipsTo = (last: number): number[] => Array.from({ length: last }, (_, i) => i + 1);
+
+  test("a batch of picks, which has one time, sees one stretch of it: keys stay where they are", () => {
+    const scene = new Scene(ipsTo(20), options());
+    expect(ownersAt(scene)).toEqual(ownersAt(scene));
+    const partly = ownersAt(scene);
+    makeSceneWhole(scene);
+    const whole = ownersAt(scene);
+    expect(whole).not.toEqual(partly);
+    makeSceneWhole(scene);
+    expect(ownersAt(scene)).toEqual(whole);
+  });
+
+  test("the first one, every host has about its share from the first pick on", () => {
+    const scene = new Scene(
+      ipsTo(10).map((ip) => ({ ip, weight: ip <= 5 ? 100 : 300 })),
+      options(),
+    );
+    const owners = ownersAt(scene);
+    const heavy = owners.filter((ip) => ip > 5).length / owners.length;
+    expect(heavy).toBeGreaterThan(0.68);
+    expect(heavy).toBeLessThan(0.82);
+    expect(new Set(owners).size).toBe(10);
+  });
+
+  test("after another: a host that left has no key, one that joined has its share, hardly any other key moves", () => {
+    const scene = new Scene(ipsTo(10), options());
+    makeSceneWhole(scene);
+    const before = ownersAt(scene);
+    scene.update([...ipsTo(10).filter((ip) => ip !== 3), 11]);
+    for (const stage of ["at once", "later"]) {
+      const after = ownersAt(scene);
+      expect([stage, after.includes(3)]).toEqual([stage, false]);
+      const joined = after.filter((ip) => ip === 11).length / after.length;
+      expect(Math.abs(joined - 0.1)).toBeLessThan(0.03);
+      const moved = after.filter((ip, key) => before[key] !== 3 && ip !== before[key]).length / after.length;
+      expect(moved).toBeLessThan(stage === "at once" ? 0.01 : 0.2);
+      makeSceneWhole(scene);
+    }
+  });
+
+  test("routes that follow each other faster than tables are made: only hosts of the last one are picked, by weight", () => {
+    const scene = new Scene(ipsTo(10), options());
+    makeSceneWhole(scene);
+    const random = makeFuzzRandom(SEED);
+    for (let i = 0; i < 50; i++) {
+      const route = ipsTo(20)
+        .filter((ip) => ip === 1 || random.float() < 0.5)
+        .map((ip) => ({ ip, weight: random.pick([50, 100, 400]) }));
+      scene.update(route).wait(random.pick([0, 0.001, 0.01]));
+      const total = route.reduce((sum, { weight }) => sum + weight, 0);
+      const owners = ownersAt(scene);
+      for (const { ip, weight } of route) {
+        const share = owners.filter((owner) => owner === ip).length / owners.length;
+        if (Math.abs(share - weight / total) > 0.05)
+          expect(`route ${i}, host ${ip}: ${share}`).toBe(`${weight / total}`);
+      }
+      expect(owners.every((owner) => route.some(({ ip }) => ip === owner))).toBe(true);
+    }
+  });
+
+  test("a clock that is set back does not hold it up", () => {
+    const scene = new Scene(ipsTo(10), options());
+    const later = new Scene(ipsTo(10), options());
+    makeSceneWhole(later);
+    scene.pick();
+    scene.wait(-500);
+    makeSceneWhole(scene);
+    expect(ownersAt(scene)).toEqual(ownersAt(later));
+  });
+
+  test("other parameters leave it as it is", () => {
+    const scene = new Scene(ipsTo(10), options());
+    makeSceneWhole(scene);
+    const before = ownersAt(scene);
+    scene.balancer.configure({ ...scene.steering, bounded_load: 5 });
+    expect(ownersAt(scene)).toEqual(before);
+  });
+});

@@ -75,13 +75,22 @@ class History {
       weight: random.pick([1, 50, 100, 10_000]),
       zone: random.pick(["", "a", "b"]),
     }));
+    const estimates = [...this.model.values()].flatMap(({ host }) =>
+      host.ejected || host.estimateMs === 0 ? [] : host.estimateMs,
+    );
+    const typicalMs = estimates.length === 0 ? 0 : estimates.reduce((sum, ms) => sum + ms, 0) / estimates.length;
     const left = this.balancer.update(route(hosts), this.nowMs).map(({ ip }) => ip);
+    const hadHosts = this.model.size > 0;
     const gone = [...this.model.keys()].filter((ip) => !ips.has(ip));
     if (left.sort().join() !== gone.sort().join()) this.fail(`hosts ${left} left, not ${gone}`);
     for (const ip of gone) this.model.delete(ip);
     for (const ip of ips) {
       const host = this.balancer.find(ip, PORT) ?? this.fail(`host ${ip} is not found`);
       const known = this.model.get(ip);
+      if (known === undefined && hadHosts) {
+        const differs = Math.abs(host.estimateMs - typicalMs);
+        if (differs > 1e-6 * (1 + typicalMs)) this.fail(`host ${ip} joined at ${host.estimateMs} ms, not ${typicalMs}`);
+      }
       if (known === undefined) this.model.set(ip, { host, failShare: random.pick([0, 0, 0.02, 0.3, 1]), picks: [] });
       else if (known.host !== host) this.fail(`host ${ip} lost its state`);
     }
