@@ -10,7 +10,7 @@ import { Scene, setOf } from "./steered-scene.ts";
 const KEYS = Array.from({ length: 20_000 }, (_, i) => finalMix(i + 1));
 const SEED = fuzzSeed();
 /** Picks, a millisecond apart, that make a table whole. */
-const WHOLE_AFTER = 40;
+const WHOLE_AFTER = 60;
 
 const hostsOf = (weights: readonly number[]): SteeredHost[] =>
   weights.map((weight, i) => new SteeredHost(0x0a00_0001 + i * 257, 8000 + (i % 3), weight, "", 30_000, 0));
