@@ -8,9 +8,15 @@ import { finalMix } from "./hash.ts";
 export const TABLE_SIZE = 65_537;
 /** Marks a free slot; hosts beyond that many are left out. */
 export const EMPTY = 0xffff;
-/** Work: a look at a slot is 1, a turn is 2, and to take a slot is as much as 4 looks. */
+/** Work: a look at a slot is 1, a turn is 2, and to take a slot is as much as 4 looks, with a queue 16. */
 const TURN = 2;
 const TAKING = 4;
+const QUEUED = 12;
+/** A host that has to wait for so many rounds on average waits in a queue: to ask each in each round would take longer. */
+const MANY_ROUNDS = 4;
+
+/** More than there are hosts. */
+const PLACES = 65_536;
 
 export class MaglevFill {
   /** By slot: whose it is, as an index into the keys; or EMPTY. */
@@ -23,6 +29,8 @@ export class MaglevFill {
   readonly #heaviest: number;
   /** Turns in proportion to weight: a host takes one when its credit reaches the heaviest host's weight. */
   readonly #credit: Int32Array;
+  /** Where weights differ much: who is next, as a heap of round * PLACES + host. Then the credit is the turns taken. */
+  readonly #queue: Float64Array | undefined;
   /** Whose turn it is, and whether it is looking for its slot already. */
   #turn = 0;
   #looking = false;
@@ -36,13 +44,26 @@ export class MaglevFill {
     this.#credit = new Int32Array(this.#hosts);
     this.#weights = weights;
     let heaviest = 1;
+    let total = 0;
     for (let i = 0; i < this.#hosts; i++) {
       const key = keys[i]!;
       this.#at[i] = finalMix(remainder(key, 0xffff_fffb)) % TABLE_SIZE;
       this.#skip[i] = (finalMix(remainder(key, 0xffff_ff7f) ^ 0x5bd1_e995) % (TABLE_SIZE - 1)) + 1;
       heaviest = Math.max(heaviest, weights[i]!);
+      total += weights[i]!;
     }
     this.#heaviest = heaviest;
+    if (heaviest * this.#hosts <= MANY_ROUNDS * total) return;
+    const queue = new Float64Array(this.#hosts);
+    for (let i = 0; i < queue.length; i++) queue[i] = this.#nextOf(i);
+    for (let i = (queue.length >> 1) - 1; i >= 0; i--) sink(queue, i);
+    this.#queue = queue;
+  }
+
+  /** The round in which its credit reaches the heaviest host's weight once more. */
+  #nextOf(host: number): number {
+    const round = Math.ceil(((this.#credit[host]! + 1) * this.#heaviest) / this.#weights[host]!);
+    return round * PLACES + host;
   }
 
   /** Goes on for so much work: 1,000 take 3 us, and the whole table a million. True when it is whole. */
@@ -54,11 +75,15 @@ export class MaglevFill {
     const weights = this.#weights;
     const heaviest = this.#heaviest;
     const hosts = this.#hosts;
+    const queue = this.#queue;
     let turn = this.#turn;
     let looking = this.#looking;
     let filled = this.#filled;
     for (let left = work; filled < TABLE_SIZE && left > 0; left -= TURN) {
-      if (!looking) {
+      if (!looking && queue !== undefined) {
+        turn = queue[0]! % PLACES;
+        looking = true;
+      } else if (!looking) {
         credit[turn]! += weights[turn]!;
         if (credit[turn]! >= heaviest) {
           credit[turn]! -= heaviest;
@@ -80,6 +105,12 @@ export class MaglevFill {
         filled++;
         looking = false;
         left -= TAKING;
+        if (queue !== undefined) {
+          credit[turn]! += 1;
+          queue[0] = this.#nextOf(turn);
+          sink(queue, 0);
+          left -= QUEUED;
+        }
       }
       if (++turn === hosts) turn = 0;
     }
@@ -95,4 +126,19 @@ function remainder(key: number, divisor: number): number {
   const rest = key - Math.floor(key / divisor) * divisor;
   // The quotient may be rounded up.
   return rest < 0 ? rest + divisor : rest;
+}
+
+/** Brings what is at `from` to its place in a heap whose least is the first. */
+function sink(heap: Float64Array, from: number): void {
+  const moving = heap[from]!;
+  let at = from;
+  for (;;) {
+    let child = 2 * at + 1;
+    if (child >= heap.length) break;
+    if (child + 1 < heap.length && heap[child + 1]! < heap[child]!) child++;
+    if (heap[child]! >= moving) break;
+    heap[at] = heap[child]!;
+    at = child;
+  }
+  heap[at] = moving;
 }

@@ -22,7 +22,7 @@ function filledAtOnce(keys: readonly number[], weights: readonly number[]): Uint
 }
 
 const hosts = fc.uniqueArray(
-  fc.record({ key: fc.integer({ min: 0, max: 2 ** 48 - 1 }), weight: fc.constantFrom(1, 50, 100, 300) }),
+  fc.record({ key: fc.integer({ min: 0, max: 2 ** 48 - 1 }), weight: fc.constantFrom(1, 50, 100, 300, 10_000) }),
   { minLength: 1, maxLength: 40, selector: ({ key }) => key },
 );
 
@@ -46,6 +46,22 @@ test("whatever the stretches, the table is the one that is made at once, and wha
     }),
     { seed: 8, numRuns: 20 },
   );
+});
+
+test("one heavy host among 5,000 light ones does not make it longer than twice as much work", () => {
+  const keys = Float64Array.from({ length: 5000 }, (_, i) => 0x0a00_0000_0000 + i * 65_536);
+  const equal = new MaglevFill(keys, new Int32Array(5000).fill(1));
+  const heavy = new MaglevFill(
+    keys,
+    Int32Array.from(keys, (_, i) => (i === 77 ? 10_000 : 1)),
+  );
+  const stretchesOf = (fill: MaglevFill): number => {
+    for (let stretch = 1; ; stretch++) if (fill.goOn(30_000)) return stretch;
+  };
+  expect(stretchesOf(heavy)).toBeLessThan(2 * stretchesOf(equal) + 20);
+  const share = heavy.table.reduce((sum, owner) => sum + (owner === 77 ? 1 : 0), 0) / TABLE_SIZE;
+  // The light ones have 4 slots each, where 4.4 were fair.
+  expect(Math.abs(share - 10_000 / 14_999)).toBeLessThan(0.03);
 });
 
 test("a stretch takes no more slots than its work allows: at most one for every 6 units", () => {
