@@ -4,7 +4,7 @@
 //
 // Sorted, two routes are compared in one pass over numbers: in a module of 5,000 hosts a change of one is found in some
 // 20 us, and what did not change need not be looked at again.
-import { type Host, hostKey, makeHost } from "./assignment.ts";
+import { type Host, hostKey } from "./assignment.ts";
 
 /** Numbers per host: address, port, weight. */
 const STRIDE = 3;
@@ -93,7 +93,13 @@ export class PackedHosts implements Iterable<Host> {
   }
 
   host(index: number): Host {
-    return makeHost(this.ip(index), this.port(index), { weight: this.weight(index), zone: this.zone(index) });
+    return {
+      ip: this.ip(index),
+      port: this.port(index),
+      weight: this.weight(index),
+      zone: this.zone(index),
+      state: "up",
+    };
   }
 
   /** The first that listens there; -1: none. O(hosts), which is 12 bytes each. */
