@@ -280,6 +280,25 @@ describe("the change log, names and agents", () => {
     });
   });
 
+  test.each([0, 999, 1000, 2500])("%p agents are all told, and after every 1,000 others are served", async (count) => {
+    const agents = Array.from({ length: count }, (_, i) => ({
+      ...{ address: `10.0.0.9:${i}`, connectedMs: i, modules: i, behind: 0 },
+    }));
+    const rig = await loadedApp({ agents });
+    let turns = 0;
+    let isDone = false;
+    const turn = (): void => {
+      turns++;
+      if (!isDone) setTimeout(turn, 0);
+    };
+    const response = await rig.get("/v1/agents");
+    setTimeout(turn, 0);
+    const told = (await json(response)) as { agents: { modules: number }[] };
+    isDone = true;
+    expect(told.agents.map(({ modules }) => modules)).toEqual(agents.map(({ modules }) => modules));
+    expect(turns).toBeGreaterThanOrEqual(Math.floor(count / 1000));
+  });
+
   test("agents are told with address, seconds, modules and what they are behind", async () => {
     const agents = [{ address: "10.0.0.9:4711", connectedMs: 1234, modules: 2, behind: 1 }];
     expect(await json(await (await loadedApp({ agents })).get("/v1/agents"))).toEqual({
