@@ -157,8 +157,10 @@ export class PackedHosts implements Iterable<Host> {
     const packed = PackedHosts.of(other);
     const [mine, others] = [this.#numbers, packed.#numbers];
     for (let at = 0; at < mine.length; at++) if (mine[at] !== others[at]) return false;
-    const zoneIsNew = packed.#zonesAgainst(this);
-    for (let i = 0; zoneIsNew !== undefined && i < this.length; i++) if (zoneIsNew(i, i)) return false;
+    const zones = packed.#zonesOf(this);
+    if (zones === undefined) return true;
+    const zonesThere = packed.#zonesOf(packed)!;
+    for (let i = 0; i < zones.length; i++) if (zones[i] !== zonesThere[i]) return false;
     return true;
   }
 
@@ -169,34 +171,40 @@ export class PackedHosts implements Iterable<Host> {
     const left: number[] = [];
     const changed: number[] = [];
     const from = new Int32Array(this.length);
-    const zoneIsNew = this.#zonesAgainst(before);
+    const zonesThen = this.#zonesOf(before);
+    const zones = zonesThen && this.#zonesOf(this)!;
     let i = 0;
     let j = 0;
-    while (i < old.length || j < now.length) {
-      const which = i >= old.length ? 1 : j >= now.length ? -1 : order(old, i, now, j);
-      if (which < 0) {
-        left.push(i / STRIDE);
-      } else if (which > 0) {
-        from[j / STRIDE] = -1;
-        joined.push(j / STRIDE);
+    const earlier = before.length;
+    const later = this.length;
+    while (i < earlier || j < later) {
+      const then = i * STRIDE;
+      const at = j * STRIDE;
+      // Nearly all are the same; beyond an end there is no number, which equals none.
+      if (i < earlier && old[then] === now[at] && old[then + 1] === now[at + 1]) {
+        if (old[then + 2] !== now[at + 2] || (zones !== undefined && zones[j] !== zonesThen![i])) changed.push(j);
+        from[j++] = i++;
+      } else if (j >= later || (i < earlier && order(old, then, now, at) < 0)) {
+        left.push(i++);
       } else {
-        from[j / STRIDE] = i / STRIDE;
-        const isChanged = old[i + 2] !== now[j + 2] || (zoneIsNew?.(i / STRIDE, j / STRIDE) ?? false);
-        if (isChanged) changed.push(j / STRIDE);
+        from[j] = -1;
+        joined.push(j++);
       }
-      if (which <= 0) i += STRIDE;
-      if (which >= 0) j += STRIDE;
     }
     return { from: joined.length === 0 && left.length === 0 ? undefined : from, joined, left, changed };
   }
 
-  /** Tells whether the zone of a host of `before` is another than that of a host of this; undefined: they never are. */
-  #zonesAgainst(before: PackedHosts): ((old: number, now: number) => boolean) | undefined {
-    const [then, zones] = [before.#zones, this.#zones];
-    if (typeof zones === "string" && typeof then === "string") return zones === then ? undefined : () => true;
-    if (typeof zones === "string" || typeof then === "string") return (i, j) => before.zone(i) !== this.zone(j);
-    const numberNow = Int32Array.from(then.names, (name) => zones.names.indexOf(name));
-    return (i, j) => numberNow[then.of[i]!] !== zones.of[j];
+  /** Zones of other hosts as numbers that mean the same for both, -1: one that is not here; undefined: all have one. */
+  #zonesOf(others: PackedHosts): Int32Array | undefined {
+    const [mine, theirs] = [this.#zones, others.#zones];
+    if (typeof theirs !== "string" && theirs === mine) return theirs.of;
+    if (mine === theirs && others !== this) return undefined;
+    const names = typeof mine === "string" ? [mine] : mine.names;
+    if (typeof theirs === "string") return new Int32Array(others.length).fill(names.indexOf(theirs));
+    const numbers = Int32Array.from(theirs.names, (name) => names.indexOf(name));
+    const zones = new Int32Array(others.length);
+    for (let i = 0; i < zones.length; i++) zones[i] = numbers[theirs.of[i]!]!;
+    return zones;
   }
 
   toMessage(): HostNumbers {
