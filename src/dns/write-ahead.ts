@@ -4,8 +4,9 @@
 // the database checks under the lock that all is as foreseen, and what is not is written the long way (RouteService).
 //
 // They go by different connections, and of two that are sent a millisecond apart the second may be the first in line at the
-// lock (3 of 100 with both processors taken). It finds the tables as they were before the first one and is refused; it is
-// sent once more when the first was made, and no further one is begun meanwhile, which would be refused too.
+// lock (3 of 100 with both processors taken). So each is sent when the database has begun the one before. Where it is the
+// first all the same, it finds the tables as they were and is refused; it is sent once more when the one before was made,
+// and no further one is begun meanwhile, which would be refused too.
 //
 // Three are under way at most: one that the database works on, one that waits there for the lock, one whose answer is on
 // its way back. They are answered in their order. If one failed without an answer, and the one after it was made, then so

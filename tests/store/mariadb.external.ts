@@ -301,6 +301,29 @@ describe("MariaDB", () => {
     );
   });
 
+  test("it is told that a transaction has begun while it waits for its lock, and what it does comes after", async () => {
+    const { name, url, sql } = await make();
+    await sql("CREATE TABLE t (a INT PRIMARY KEY, b INT) ENGINE=InnoDB", "INSERT INTO t VALUES (1, 0)");
+    const target = parseDatabaseUrl(url);
+    if (target.dialect !== "mysql") throw new Error("expected a database on a server");
+    const timeouts = { connectTimeoutMs: 5_000, queryTimeoutMs: 5_000, scanTimeoutMs: 5_000 };
+    const database = new MysqlDatabase(target, { connections: 1, ...timeouts });
+    const foreign = await foreignConnection(name);
+    await foreign.query("START TRANSACTION");
+    await foreign.query("UPDATE t SET b = 7");
+    const { promise: begun, resolve } = Promise.withResolvers<void>();
+    const done = database.transaction(async (session) => {
+      await session.lead("SELECT a INTO @a FROM t WHERE a = 1 FOR UPDATE", resolve);
+      await session.post("UPDATE t SET b = b + 1");
+    });
+    await begun;
+    await foreign.query("COMMIT");
+    await done;
+    expect(await sql("SELECT b FROM t")).toEqual([[8]]);
+    await foreign.end();
+    await database.close();
+  });
+
   test("a transaction told in blocks, by a user who may do no more than read and write, is seen whole or not at all", async () => {
     const { name, url, sql } = await make();
     await sql(

@@ -28,6 +28,14 @@ const MAX_POSTED = 1_000_000;
  */
 export type Packets = "together" | "block" | "apart" | "file";
 
+/** What mysql2's promises are made on. */
+interface PlainConnection {
+  query(
+    options: { readonly sql: string; readonly rowsAsArray: boolean; readonly timeout: number },
+    answered: (error: Error | null, results: unknown) => void,
+  ): { once(event: "result", then: () => void): unknown };
+}
+
 export class MysqlSession implements SqlSession {
   readonly #connection: Connection;
   readonly #timeoutMs: number;
@@ -36,6 +44,7 @@ export class MysqlSession implements SqlSession {
   #posted: string[] = [];
   /** So many of them take effect first. */
   #leading = 0;
+  #begun: (() => void) | undefined;
   #size = 0;
   #wrote = false;
 
@@ -79,7 +88,8 @@ export class MysqlSession implements SqlSession {
     if (this.#size >= MAX_POSTED || !this.#packs) await this.flush();
   }
 
-  async lead(sql: string): Promise<void> {
+  async lead(sql: string, begun?: () => void): Promise<void> {
+    this.#begun = begun;
     await this.post(sql);
     this.#leading = this.#posted.length;
   }
@@ -103,6 +113,7 @@ export class MysqlSession implements SqlSession {
   forget(): void {
     this.#posted = [];
     this.#leading = 0;
+    this.#begun = undefined;
     this.#size = 0;
   }
 
@@ -124,15 +135,17 @@ export class MysqlSession implements SqlSession {
     const leading = this.#leading;
     const all = [...this.#posted, ...texts];
     if (this.#packets !== "block" || all.length - leading < 2) return void (await this.#send(texts));
+    const begun = this.#begun;
     this.forget();
     // A block is read as a whole before it begins.
     const block = `BEGIN NOT ATOMIC ${all.slice(leading).join(";")};END`;
-    await this.#send([[...all.slice(0, leading), block].join(";")]);
+    await this.#query([...all.slice(0, leading), block].join(";"), false, begun);
   }
 
   /** What `texts` answered; what was posted goes before them. */
   async #send(texts: readonly string[], scan = false): Promise<unknown[]> {
     const posted = this.#posted;
+    const begun = this.#begun;
     this.forget();
     const all = posted.length === 0 ? texts : [...posted, ...texts];
     if (!this.#packs && all.length > 1) {
@@ -140,12 +153,20 @@ export class MysqlSession implements SqlSession {
       for (const text of all) answers.push(...(await this.#send([text], scan)));
       return answers.slice(posted.length);
     }
-    const [results] = await this.#connection.query({
-      sql: all.length === 1 ? all[0]! : all.join(";"),
-      rowsAsArray: true,
-      timeout: scan ? this.#scanTimeoutMs : this.#timeoutMs,
-    });
+    const results = await this.#query(all.length === 1 ? all[0]! : all.join(";"), scan, begun);
     // One statement answers with its result, several with a list of theirs.
     return all.length === 1 ? [results] : (results as unknown[]).slice(posted.length);
+  }
+
+  /** `begun`: called when the first statement was answered, which is sent at once, whatever the others wait for. */
+  #query(sql: string, scan: boolean, begun: (() => void) | undefined): Promise<unknown> {
+    const query = { sql, rowsAsArray: true, timeout: scan ? this.#scanTimeoutMs : this.#timeoutMs };
+    if (begun === undefined) return this.#connection.query(query).then(([results]) => results);
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    // A promise tells of the end only; the connection it is made on, of each answer.
+    const { connection } = this.#connection as unknown as { readonly connection: PlainConnection };
+    const answered = (error: Error | null, results: unknown) => (error === null ? resolve(results) : reject(error));
+    connection.query(query, answered).once("result", begun);
+    return promise;
   }
 }

@@ -32,9 +32,9 @@ export class PlannedStatements implements SqlSession {
     this.#statements.push(params === undefined ? { sql } : { sql, params });
   }
 
-  /** As often as is needed. */
-  async postTo(session: SqlSession): Promise<void> {
-    for (const sql of this.#leading) await session.lead(sql);
+  /** As often as is needed. `begun`: as {@link SqlSession.lead} says. */
+  async postTo(session: SqlSession, begun: () => void): Promise<void> {
+    for (const sql of this.#leading) await session.lead(sql, begun);
     for (const { sql, params } of this.#statements) await session.post(sql, params);
   }
 }

@@ -30,6 +30,8 @@ export class SqlRouteStore implements RouteStore {
   readonly #sums = new TableSums();
   /** How our last write leaves things; undefined: that is not known. */
   #stand: Stand | undefined;
+  /** The last write ahead stands in line for the lock, or is over. */
+  #inLine: Promise<void> = Promise.resolve();
 
   constructor(database: SqlDatabase) {
     this.#database = database;
@@ -80,6 +82,7 @@ export class SqlRouteStore implements RouteStore {
     const { dialect } = this.#database;
     const stand = this.#stand;
     if (stand?.revision !== revision) return undefined;
+    const { promise, resolve: begun } = Promise.withResolvers<void>();
     // What it leaves is known only when it was planned: until then nobody goes by what was before.
     this.#stand = undefined;
     try {
@@ -87,12 +90,16 @@ export class SqlRouteStore implements RouteStore {
       const tx = await ForeseenTransaction.begin(plan, dialect, stand);
       const result = await work(tx);
       this.#stand = await tx.finish();
+      const before = this.#inLine;
+      this.#inLine = promise;
       sent();
       for (let again = false; ; again = true) {
         try {
           return await this.#database.transaction(
             async (session) => {
-              await plan.postTo(session);
+              // Sent a moment later by another connection, it could be in line before the one it was planned on.
+              await before;
+              await plan.postTo(session, begun);
               return { result, written: tx.written };
             },
             (session, { written }) => SqlRouteTransaction.wasMade(session, written),
@@ -107,6 +114,8 @@ export class SqlRouteStore implements RouteStore {
       if (error instanceof NotForeseen || dialect.isDuplicateKey(error) || dialect.isOutOfRange(error))
         return undefined;
       throw error;
+    } finally {
+      begun();
     }
   }
 

@@ -26,9 +26,10 @@ export interface SqlSession {
   post(sql: string, params?: readonly SqlValue[]): Promise<void>;
   /**
    * As {@link post}, for what comes before anything else and is to take effect before the database has read the rest: a
-   * lock for which others stand in line.
+   * lock for which others stand in line. `begun`: called when the database has begun with it, where that is told before
+   * the end.
    */
-  lead(sql: string): Promise<void>;
+  lead(sql: string, begun?: () => void): Promise<void>;
 }
 
 /** `set` replaces the column by the new row's value, `add` adds the new row's value to it. */
