@@ -87,6 +87,7 @@ export class LentModules {
   readonly #shards: number;
   readonly #output: LentOutput;
   readonly #nowMs: () => number;
+  readonly #defer: (run: () => void) => void;
   readonly #known = new ModuleMap<Lent>();
   readonly #modules: ShardModules;
   readonly #shard: Shard;
@@ -109,10 +110,16 @@ export class LentModules {
     this.#shards = shards;
     this.#output = output;
     this.#nowMs = nowMs;
+    this.#defer = defer;
     this.#calls = Array.from({ length: shards }, () => []);
     this.#statistics = new CallStatistics(maxStatisticsEntries, (block) => this.#reader.addBlock(block));
     // Its shard asks for the routes and forgets the module.
-    const unsaid = { want: () => {}, forget: () => {} };
+    const unsaid = {
+      want: () => {},
+      forget: () => {},
+      // A stretch a turn, until all is made: a tick is much too rare.
+      unfinished: () => defer(() => this.#goOn()),
+    };
     this.#modules = new ShardModules(
       settings.limits,
       settings.balancer,
@@ -138,6 +145,10 @@ export class LentModules {
       this.counters,
       defer,
     );
+  }
+
+  #goOn(): void {
+    if (this.#modules.goOn()) this.#defer(() => this.#goOn());
   }
 
   #handle(forwarded: Forwarded): void {

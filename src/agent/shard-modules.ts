@@ -33,6 +33,7 @@ import {
   type ModuleDescription,
 } from "./shard-description.ts";
 import { Module, NOBODY, type Waiter, type Waiting } from "./shard-module.ts";
+import { UnfinishedModules } from "./unfinished-modules.ts";
 import { WaitQueue } from "./wait-queue.ts";
 
 /** A route as it came from the dns service or the snapshot. No hosts: there is no such module. Revision 0: not told. */
@@ -69,6 +70,8 @@ export interface ModuleOutput {
   want(modid: number, cmdid: number): void;
   /** The module is not needed any more. */
   forget(modid: number, cmdid: number): void;
+  /** `goOn` has something to do now. Absent: it is called every few milliseconds anyway. */
+  unfinished?(): void;
 }
 
 /** There was no room for the host in the statistics. */
@@ -99,6 +102,7 @@ export class ShardModules {
   readonly #modules = new ModuleMap<Module>();
   /** Resolving and unknown ones, oldest first. */
   readonly #doubtful = new Set<Module>();
+  readonly #unfinished: UnfinishedModules;
   readonly #queue = new WaitQueue<Waiting>();
   /** How often the settings were changed. */
   #settings = 0;
@@ -118,6 +122,7 @@ export class ShardModules {
     private readonly output: ModuleOutput,
   ) {
     this.#newTokens = limits.maxNewPerSecond * 10;
+    this.#unfinished = new UnfinishedModules(() => output.unfinished?.());
     this.#counters = counters.values;
     this.#counters[MODULES] = 0;
     this.#counters[UNKNOWN_MODULES] = 0;
@@ -144,8 +149,18 @@ export class ShardModules {
     const { balancer } = module;
     if (balancer === undefined) return;
     module.balancer = reconfigured(balancer, settingsFor(this.balancing, module.policy));
-    if (module.balancer === balancer) return;
-    module.balancer.update(module.hosts, nowMs);
+    if (module.balancer !== balancer) module.balancer.update(module.hosts, nowMs);
+    this.#unfinished.note(module);
+  }
+
+  /** `goOn` has something to do. */
+  get isUnfinished(): boolean {
+    return !this.#unfinished.isEmpty;
+  }
+
+  /** What balancers make in stretches: another one of 0.1 ms; false: nothing is left. To be called every few milliseconds. */
+  goOn(): boolean {
+    return this.#unfinished.goOn();
   }
 
   /** Chooses a host. RESOLVING: the caller may `wait`. */
@@ -156,7 +171,9 @@ export class ShardModules {
     if (module.state === "known") {
       if (nowMs - module.heardAtMs >= this.limits.updateTimeoutMs)
         this.#ask(module, this.limits.updateTimeoutMs, nowMs);
-      const picked = this.#balancerOf(module, nowMs)!.pick(nowMs, this.random, keyHash);
+      const balancer = this.#balancerOf(module, nowMs)!;
+      const picked = balancer.pick(nowMs, this.random, keyHash);
+      if (balancer.isUnfinished === true) this.#unfinished.note(module);
       // From now on its calls count, also those that end when it has left the route.
       if (picked.kind === "host" && (picked as BalancedHost).tag === -1) {
         this.#openStatistics(modid, cmdid, picked as BalancedHost);
@@ -236,7 +253,9 @@ export class ShardModules {
   adopt(modid: number, cmdid: number, verdicts: readonly Standing[], nowMs: number): void {
     const module = this.#modules.get(modid, cmdid);
     const balancer = module && this.#balancerOf(module, nowMs);
-    if (balancer !== undefined) adoptVerdicts(balancer, verdicts, nowMs);
+    if (balancer === undefined) return;
+    adoptVerdicts(balancer, verdicts, nowMs);
+    this.#unfinished.note(module!);
   }
 
   /** Gives a module up. */
@@ -294,6 +313,7 @@ export class ShardModules {
 
   #remove(module: Module): void {
     this.#doubtful.delete(module);
+    this.#unfinished.delete(module);
     this.#modules.delete(module.modid, module.cmdid);
     this.output.forget(module.modid, module.cmdid);
     this.#count();
@@ -374,6 +394,7 @@ export class ShardModules {
     const host = balancer?.find(ip, port);
     if (host !== undefined) {
       balancer!.report(host, succeeded, latencyUs, nowMs);
+      if (balancer!.isUnfinished === true) this.#unfinished.note(module!);
       if (host.tag === -1) this.#openStatistics(modid, cmdid, host);
       if (host.tag >= 0) this.statistics.count(host.tag, succeeded, !host.available);
       return true;
@@ -414,6 +435,7 @@ export class ShardModules {
       module.balancer ??= makeBalancer(settingsFor(this.balancing, policy));
       if (areNewHosts) {
         module.balancer.update(module.hosts, nowMs);
+        this.#unfinished.note(module);
       }
       module.state = "known";
       this.#doubtful.delete(module);

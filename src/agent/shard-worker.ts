@@ -164,7 +164,7 @@ class ShardWorker {
       socket.flush();
       do {
         if (!this.#sleeper.lieDown()) break;
-        const received = socket.receive(this.#counters.values[WAITING]! > 0 ? TICK_MS : IDLE_WAIT_MS, woken);
+        const received = socket.receive(this.#isHurried() ? TICK_MS : IDLE_WAIT_MS, woken);
         if (received === 0) break;
       } while (nowMs < endMs);
       // What was posted before the last turn ended was heard between the two.
@@ -183,11 +183,17 @@ class ShardWorker {
     turn();
   }
 
+  /** Ticks have something to do, whether datagrams come or not. */
+  #isHurried(): boolean {
+    return this.#counters.values[WAITING]! > 0 || this.#modules.isUnfinished;
+  }
+
   #tick(nowMs: number, heardMs = nowMs): void {
     this.#sinceClockCheck = 0;
     if (nowMs - this.#tickedAtMs < TICK_MS) return;
     this.#tickedAtMs = nowMs;
     this.#modules.tick(nowMs, heardMs);
+    this.#modules.goOn();
     this.#lending.tick(nowMs);
     if (nowMs - this.#forgotAtMs > FORGET_EVERY_MS) {
       this.#forgotAtMs = nowMs;

@@ -41,6 +41,8 @@ export class SteeredBalancer implements Balancer {
   #remote: Picker | undefined;
   #all: Picker | undefined;
   #allIsStale = true;
+  /** False: no picker is unfinished. */
+  #mayBeUnfinished = false;
   #settled = 0;
   #localSize = 0;
   #remoteSize = 0;
@@ -130,6 +132,7 @@ export class SteeredBalancer implements Balancer {
     if (this.#allIsStale) {
       this.#allIsStale = false;
       this.#all.rebuild(this.#hosts);
+      this.#mayBeUnfinished = true;
     }
     return this.#all.pick(context);
   }
@@ -277,6 +280,23 @@ export class SteeredBalancer implements Balancer {
     this.#local.rebuild(local);
     if (remote.length > 0) this.#remote ??= this.#makePicker(this.#parameters);
     this.#remote?.rebuild(remote);
+    this.#mayBeUnfinished = true;
+  }
+
+  get isUnfinished(): boolean {
+    if (this.#mayBeUnfinished) this.#mayBeUnfinished = this.#unfinished() !== undefined;
+    return this.#mayBeUnfinished;
+  }
+
+  goOn(): void {
+    this.#unfinished()?.goOn?.();
+  }
+
+  #unfinished(): Picker | undefined {
+    if (this.#local.isUnfinished === true) return this.#local;
+    if (this.#remote?.isUnfinished === true) return this.#remote;
+    // It is brought up to date when it is next needed.
+    return !this.#allIsStale && this.#all?.isUnfinished === true ? this.#all : undefined;
   }
 
   /** 1 while the own zone is healthy enough; less in proportion; never so little that a zone worse off is preferred. */

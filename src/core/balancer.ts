@@ -59,6 +59,10 @@ export interface Balancer {
   report(host: BalancedHost, succeeded: boolean, latencyUs: number, nowMs: number): void;
   /** Takes a new route. Hosts that stay keep their state. Returns the hosts that left. */
   update(hosts: readonly Host[] | PackedHosts, nowMs: number): readonly BalancedHost[];
+  /** What it picks by is being made anew, a stretch now and then with picks. Absent: never. */
+  readonly isUnfinished?: boolean;
+  /** Another stretch, of 0.1 ms: an owner that calls this every few milliseconds has it made also when nobody picks. */
+  goOn?(): void;
   hosts(): Iterable<BalancedHost>;
   /** Of all hosts, or of those of `some` that are in the route, in that order. */
   describe(nowMs: number, some?: readonly Endpoint[]): readonly HostVerdict[];

@@ -1,7 +1,7 @@
 // Fills the table of `consistent_hash` in stretches. Every slot is taken by the host whose turn it is, at the first free
 // place of the host's own permutation (Maglev), heavier hosts taking more turns. To find the last free places takes most
-// of the work, 12 looks a slot in all: 3 ms for 65,537 slots, which is too long for a thread that answers callers. A slot
-// that is filled stays so, and four fifths are after an eighth of the work, so a table is of use long before it is whole.
+// of the work, 12 looks a slot in all: 3 ms for 65,537 slots, which is too long for a thread that answers callers. It is of
+// use when it is whole: a key's host is to be the same on every agent, and how far each of them has come is not.
 import { finalMix } from "./hash.ts";
 
 /** Prime, and the same for every number of hosts and on every agent: a key's host must not depend on who is asked. */

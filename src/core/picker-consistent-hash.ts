@@ -4,14 +4,15 @@
 // share of what is in flight times a factor is passed over (V. Mirrokni et al., "Consistent Hashing with Bounded Loads",
 // 2017), so that a hot key does not sink its host.
 //
-// The table is made in stretches, between picks (maglev-fill.ts). Until it is whole the one before it answers, corrected
-// for what has changed (share-shift.ts); where there is none before it, as much of the new one as there is. So shares
-// are right at once, and some keys move once more within some 50 ms of picks: what agents agree about is the whole table.
+// Agents agree about whole tables only, so only whole ones answer. Where there is none yet the first pick makes it, all
+// at once: 3 ms of its thread, once for a set of hosts. Afterwards there is one to go on with while the next is made, in
+// stretches (maglev-fill.ts): it answers, corrected for what has changed (share-shift.ts). So shares are right at once,
+// and some keys move once more when the next is whole: after some 50 ms of picks, or 200 ms of ticks without any.
 //
 // A call without a key is drawn at random.
 import { endpointKey } from "./endpoint.ts";
 import { finalMix } from "./hash.ts";
-import { EMPTY, MaglevFill, TABLE_SIZE } from "./maglev-fill.ts";
+import { MaglevFill, TABLE_SIZE } from "./maglev-fill.ts";
 import { type HostSet, heldBack, NO_HOSTS, type Picker } from "./picker.ts";
 import type { SteeringParameters } from "./policies.ts";
 import { ShareShift } from "./share-shift.ts";
@@ -35,11 +36,11 @@ export class ConsistentHashPicker implements Picker {
   /** Places in `#hosts`, in that order. */
   #order = NO_NUMBERS;
   #totalWeight = 0;
-  /** What answers, and the hosts it was made for; no keys: it is not whole. */
+  /** What answers, and the hosts it was made for; whole, or there is none. */
   #table = NO_TABLE;
   #tableKeys = NO_KEYS;
   #tableWeights = NO_NUMBERS;
-  /** From those hosts to `#hosts`, while there is a difference. */
+  /** From those hosts to `#hosts`, while there is a difference; made when it is first needed, as is `#fill`. */
   #shift: ShareShift | undefined;
   /** The table of `#hosts` is not whole yet. */
   #isStale = false;
@@ -60,13 +61,13 @@ export class ConsistentHashPicker implements Picker {
     this.#sort(hosts);
     this.#fill = undefined;
     this.#shift = undefined;
-    this.#isStale = hosts.length > 0;
-    if (this.#tableKeys.length === 0 || hosts.length === 0) {
-      this.#table = NO_TABLE;
-      this.#tableKeys = NO_KEYS;
-      return;
-    }
-    this.#isStale = !(sameNumbers(this.#keys, this.#tableKeys) && sameNumbers(this.#weights, this.#tableWeights));
+    // Nobody picks among none, and who comes next may be those the table was made for.
+    this.#isStale =
+      hosts.length > 0 && !(sameNumbers(this.#keys, this.#tableKeys) && sameNumbers(this.#weights, this.#tableWeights));
+  }
+
+  get isUnfinished(): boolean {
+    return this.#isStale && this.#tableKeys.length > 0;
   }
 
   /** Hosts fill the table in turn, so their order matters; it is the order of their addresses, on every agent. */
@@ -96,7 +97,7 @@ export class ConsistentHashPicker implements Picker {
   }
 
   pick(context: PickContext): SteeredHost {
-    if (this.#isStale) this.#goOn(context.nowMs);
+    if (this.#isStale) this.#goOnAt(context.nowMs);
     let hash = context.keyHash === 0 ? Math.floor(context.random() * 0x1_0000_0000) : context.keyHash;
     const fairPerWeight = (context.inFlight + 1) / this.#totalWeight;
     let host = this.#hostAt(hash);
@@ -116,30 +117,37 @@ export class ConsistentHashPicker implements Picker {
   }
 
   #hostAt(hash: number): SteeredHost {
-    let slot = hash % TABLE_SIZE;
-    // Only where there is no whole table yet; somebody has a slot soon after it.
-    while (this.#table[slot] === EMPTY) slot = slot + 1 === TABLE_SIZE ? 0 : slot + 1;
-    const owner = this.#table[slot]!;
+    const owner = this.#table[hash % TABLE_SIZE]!;
     return this.#hosts.at(this.#order[this.#shift?.placeOf(owner, hash) ?? owner]!);
   }
 
-  #goOn(nowMs: number): void {
-    if (this.#tableKeys.length > 0 && this.#shift === undefined) {
-      this.#shift = new ShareShift(this.#tableKeys, this.#tableWeights, this.#keys, this.#weights);
-      this.#wentOnAtMs = nowMs;
+  #goOnAt(nowMs: number): void {
+    if (this.#tableKeys.length === 0) {
+      const fill = new MaglevFill(this.#keys, this.#weights);
+      while (!fill.goOn(STRETCH));
+      this.#take(fill);
       return;
     }
-    // There must be some table; and a clock that was set back does not hold it up.
-    if (this.#table.length > 0 && nowMs >= this.#wentOnAtMs && nowMs - this.#wentOnAtMs < STRETCH_EVERY_MS) return;
+    // Nobody may be picked who has left; else not at every pick, but a clock that was set back does not hold it up.
+    const isSoon = nowMs >= this.#wentOnAtMs && nowMs - this.#wentOnAtMs < STRETCH_EVERY_MS;
+    if (isSoon && this.#shift !== undefined) return;
     this.#wentOnAtMs = nowMs;
-    const isFirst = this.#table.length === 0;
-    if (this.#fill === undefined) {
+    this.goOn();
+  }
+
+  goOn(): void {
+    if (!this.isUnfinished) return;
+    if (this.#shift === undefined) {
+      this.#shift = new ShareShift(this.#tableKeys, this.#tableWeights, this.#keys, this.#weights);
+    } else if (this.#fill === undefined) {
       this.#fill = new MaglevFill(this.#keys, this.#weights);
-      if (!isFirst) return;
+    } else if (this.#fill.goOn(STRETCH)) {
+      this.#take(this.#fill);
     }
-    const isWhole = this.#fill.goOn(STRETCH);
-    if (isFirst || isWhole) this.#table = this.#fill.table;
-    if (!isWhole) return;
+  }
+
+  #take(fill: MaglevFill): void {
+    this.#table = fill.table;
     this.#tableKeys = this.#keys;
     this.#tableWeights = this.#weights;
     this.#shift = undefined;

@@ -20,8 +20,12 @@ export interface Picker {
   rebuild(hosts: HostSet): void;
   /** Other parameters count from the next pick on. Absent: it has none. */
   configure?(parameters: SteeringParameters): void;
-  /** O(1) or O(log hosts), no allocation. There is at least one host. */
+  /** O(1) or O(log hosts), no allocation, but for tables that the first pick makes. There is at least one host. */
   pick(context: PickContext): SteeredHost;
+  /** What it picks by is being made anew, a stretch at a pick or `goOn`. Absent: never. */
+  readonly isUnfinished?: boolean;
+  /** Another stretch, of 0.1 ms. */
+  goOn?(): void;
 }
 
 export const NO_HOSTS: HostSet = {

@@ -9,7 +9,7 @@ import { type PeerPort, ShardPeers } from "../../src/agent/shard-peers.ts";
 import type { PeerBatch } from "../../src/agent/shard-protocol.ts";
 import { makeHost } from "../../src/core/assignment.ts";
 import { CallStatistics, StatisticsReader } from "../../src/core/call-statistics.ts";
-import { NO_CHOICE } from "../../src/core/policies.ts";
+import { NO_CHOICE, type PolicyChoice } from "../../src/core/policies.ts";
 import { mainShard } from "../../src/core/shard-map.ts";
 import { BALANCING, getHostFrame, LIMITS, replyText, reportFrame } from "./shard-rig.ts";
 
@@ -91,12 +91,14 @@ export class LendingRig {
   readonly replies: string[] = [];
   readonly main: LentModules;
   shard: ShardSide;
+  /** Of the routes that come from now on. */
+  policy: PolicyChoice = NO_CHOICE;
   /** False: the shard died and its successor is not there yet. */
   isThere = true;
   #revision = 1;
   #route: RouteUpdate | undefined;
 
-  constructor() {
+  constructor(defer: (run: () => void) => void = (run) => run()) {
     const send = (message: () => void): boolean => this.isThere && this.toShard.messages.push(message) > 0;
     this.main = new LentModules({
       shards: 1,
@@ -113,7 +115,7 @@ export class LendingRig {
       },
       nowMs: () => this.nowMs,
       random: () => 0.5,
-      defer: (run) => run(),
+      defer,
     });
     this.shard = this.#startShard();
   }
@@ -140,15 +142,15 @@ export class LendingRig {
   /** Module 1.1's. */
   route(...ips: number[]): void {
     const hosts = ips.map((ip) => makeHost(ip, 80));
-    const route = { modid: 1, cmdid: 1, revision: this.#revision++, hosts, policy: NO_CHOICE };
+    const route = { modid: 1, cmdid: 1, revision: this.#revision++, hosts, policy: this.policy };
     this.#route = route;
     this.toShard.messages.push(() => this.shard.modules.applyRoute(route, this.nowMs));
     this.main.route(route);
   }
 
   /** A pick over HTTP: the host's ip, "shed", …, or "at the shard". */
-  pick(): number | string {
-    const answer = this.main.pick(1, 1, 0);
+  pick(keyHash = 0): number | string {
+    const answer = this.main.pick(1, 1, keyHash);
     if (answer === undefined) return "at the shard";
     return answer.outcome === "host" ? answer.ip : answer.outcome;
   }

@@ -156,6 +156,15 @@ export class ShardRig {
     return this;
   }
 
+  /** Ticks of the worker, 5 ms apart. */
+  ticks(count: number): this {
+    for (let i = 0; i < count; i++) {
+      this.wait(5);
+      this.modules.goOn();
+    }
+    return this;
+  }
+
   /** Moves time on, as the worker's ticks do. */
   wait(ms: number): this {
     this.nowMs += ms;

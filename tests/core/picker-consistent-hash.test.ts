@@ -1,6 +1,8 @@
 // Policy `consistent_hash`: which keys move when hosts come and go, and that every agent agrees about it.
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import { finalMix } from "../../src/core/hash.ts";
+import { MaglevFill } from "../../src/core/maglev-fill.ts";
+import { NO_HOSTS } from "../../src/core/picker.ts";
 import { ConsistentHashPicker } from "../../src/core/picker-consistent-hash.ts";
 import { DEFAULT_STEERING } from "../../src/core/policies.ts";
 import { type PickContext, SteeredHost } from "../../src/core/steered-host.ts";
@@ -25,14 +27,6 @@ const makeContext = (): PickContext => ({
 });
 
 /** Picks until the table is whole. */
-function makeWhole(picker: ConsistentHashPicker, context: PickContext): void {
-  for (let i = 0; i < WHOLE_AFTER; i++) {
-    context.nowMs++;
-    picker.pick(context);
-  }
-}
-
-/** The same with a scene's own picker. */
 function makeSceneWhole(scene: Scene): void {
   for (let i = 0; i < WHOLE_AFTER; i++) {
     scene.wait(0.001);
@@ -45,7 +39,6 @@ function ownersOf(hosts: readonly SteeredHost[]): SteeredHost[] {
   const picker = new ConsistentHashPicker(DEFAULT_STEERING);
   picker.rebuild(setOf(hosts));
   const context = makeContext();
-  makeWhole(picker, context);
   return KEYS.map((keyHash) => {
     context.keyHash = keyHash;
     return picker.pick(context);
@@ -70,7 +63,6 @@ describe("keys", () => {
       const picker = new ConsistentHashPicker(DEFAULT_STEERING);
       picker.rebuild(setOf(hosts));
       const context = makeContext();
-      makeWhole(picker, context);
       for (let slot = 1; slot <= 65_537; slot++) {
         context.keyHash = slot;
         const host = picker.pick(context);
@@ -222,13 +214,77 @@ describe("while a table is made", () => {
 
   test("a batch of picks, which has one time, sees one stretch of it: keys stay where they are", () => {
     const scene = new Scene(ipsTo(20), options());
-    expect(ownersAt(scene)).toEqual(ownersAt(scene));
+    scene.pick();
+    scene.update(ipsTo(15));
     const partly = ownersAt(scene);
+    expect(ownersAt(scene)).toEqual(partly);
     makeSceneWhole(scene);
     const whole = ownersAt(scene);
     expect(whole).not.toEqual(partly);
     makeSceneWhole(scene);
     expect(ownersAt(scene)).toEqual(whole);
+  });
+
+  test("the first one is whole with the first pick: a key has the host it has for good, on every agent", () => {
+    const scene = new Scene(ipsTo(20), options());
+    const other = new Scene(ipsTo(20).reverse(), options());
+    makeSceneWhole(other);
+    expect(scene.balancer.isUnfinished).toBe(false);
+    const first = ownersAt(scene);
+    expect(first).toEqual(ownersAt(other));
+    makeSceneWhole(scene);
+    expect(ownersAt(scene)).toEqual(first);
+  });
+
+  test.each([
+    ["another route", (scene: Scene) => scene.update([...ipsTo(12), 30])],
+    [
+      "an ejection",
+      (scene: Scene) => {
+        for (const ip of ipsTo(20)) scene.report(ip, "+");
+        scene.report(4, "xxxxx");
+        expect(scene.ejected).toEqual([4]);
+      },
+    ],
+    ["hosts in two zones", (scene: Scene) => scene.update(ipsTo(12).map((ip) => ({ ip, zone: ip < 9 ? "a" : "b" })))],
+  ])("after %s it goes on with time alone, 36 ticks a table, and a tick takes one stretch", (_name, change) => {
+    const stretches = spyOn(MaglevFill.prototype, "goOn");
+    const scene = new Scene(ipsTo(20), { ...options(), zone: "a" });
+    ownersAt(scene);
+    change(scene);
+    stretches.mockClear();
+    for (let ticks = 1; scene.balancer.isUnfinished; ticks++) {
+      scene.balancer.goOn();
+      const work = stretches.mock.calls.map(([units]) => units);
+      expect(work.length).toBeLessThanOrEqual(ticks);
+      expect(Math.max(0, ...work)).toBeLessThanOrEqual(30_000);
+      expect(ticks).toBeLessThanOrEqual(40);
+    }
+    // To do nothing is no way to keep within it.
+    expect(stretches.mock.calls.length).toBeGreaterThan(10);
+    stretches.mockRestore();
+    const fresh = new Scene([], { ...options(), zone: "a" });
+    fresh.update(ipsTo(20));
+    change(fresh);
+    expect(ownersAt(scene)).toEqual(ownersAt(fresh));
+  });
+
+  test("hosts that all left and came back have their keys at once, from the table there was", () => {
+    const picker = new ConsistentHashPicker(DEFAULT_STEERING);
+    const context = makeContext();
+    const owners = () =>
+      KEYS.map((keyHash) => {
+        context.keyHash = keyHash;
+        return picker.pick(context);
+      });
+    const hosts = setOf(hostsOf([1, 2, 3]));
+    picker.rebuild(hosts);
+    const before = owners();
+    picker.rebuild(NO_HOSTS);
+    expect(picker.isUnfinished).toBe(false);
+    picker.rebuild(hosts);
+    expect(picker.isUnfinished).toBe(false);
+    expect(owners().every((host, i) => host === before[i])).toBe(true);
   });
 
   test("the first one, every host has about its share from the first pick on", () => {
@@ -280,10 +336,10 @@ describe("while a table is made", () => {
   });
 
   test("a clock that is set back does not hold it up", () => {
-    const scene = new Scene(ipsTo(10), options());
+    const scene = new Scene(ipsTo(11), options());
     const later = new Scene(ipsTo(10), options());
-    makeSceneWhole(later);
     scene.pick();
+    scene.update(ipsTo(10)).pick();
     scene.wait(-500);
     makeSceneWhole(scene);
     expect(ownersAt(scene)).toEqual(ownersAt(later));
