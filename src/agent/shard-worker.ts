@@ -25,6 +25,10 @@ declare const self: Worker;
 const TICK_MS = 5;
 /** How long the thread may wait for a datagram while nobody waits for a route. Messages ring. */
 const IDLE_WAIT_MS = 50;
+/** While something is made in stretches. The kernel rounds it up to its own ticks, which are 4 ms on many machines. */
+const STRETCH_WAIT_MS = 1;
+/** The least from one stretch to the next: turns may follow each other fast. */
+const STRETCH_EVERY_MS = 2;
 const FORGET_EVERY_MS = 60_000;
 const DATAGRAMS_PER_CLOCK_CHECK = 64;
 /** Asking the kernel what it dropped is a system call. */
@@ -53,6 +57,7 @@ class ShardWorker {
   #close: () => void = () => {};
   #stopped = false;
   #tickedAtMs = 0;
+  #wentOnAtMs = 0;
   #forgotAtMs = performance.now();
   #sinceClockCheck = 0;
   /** By workers that this one succeeds; a socket counts from zero. */
@@ -164,7 +169,7 @@ class ShardWorker {
       socket.flush();
       do {
         if (!this.#sleeper.lieDown()) break;
-        const received = socket.receive(this.#isHurried() ? TICK_MS : IDLE_WAIT_MS, woken);
+        const received = socket.receive(this.#mayWaitMs(), woken);
         if (received === 0) break;
       } while (nowMs < endMs);
       // What was posted before the last turn ended was heard between the two.
@@ -183,17 +188,25 @@ class ShardWorker {
     turn();
   }
 
-  /** Ticks have something to do, whether datagrams come or not. */
-  #isHurried(): boolean {
-    return this.#counters.values[WAITING]! > 0 || this.#modules.isUnfinished;
+  /** How long to wait for a datagram, in ms, if none comes. */
+  #mayWaitMs(): number {
+    if (this.#modules.isUnfinished) return STRETCH_WAIT_MS;
+    return this.#counters.values[WAITING]! > 0 ? TICK_MS : IDLE_WAIT_MS;
+  }
+
+  /** What balancers make in stretches goes on with time, whether datagrams come or not. */
+  #goOn(nowMs: number): void {
+    if (nowMs - this.#wentOnAtMs < STRETCH_EVERY_MS) return;
+    this.#wentOnAtMs = nowMs;
+    this.#modules.goOn();
   }
 
   #tick(nowMs: number, heardMs = nowMs): void {
     this.#sinceClockCheck = 0;
+    this.#goOn(nowMs);
     if (nowMs - this.#tickedAtMs < TICK_MS) return;
     this.#tickedAtMs = nowMs;
     this.#modules.tick(nowMs, heardMs);
-    this.#modules.goOn();
     this.#lending.tick(nowMs);
     if (nowMs - this.#forgotAtMs > FORGET_EVERY_MS) {
       this.#forgotAtMs = nowMs;
