@@ -8,8 +8,9 @@
 // first all the same, it finds the tables as they were and is refused; it is sent once more when the one before was made,
 // and no further one is begun meanwhile, which would be refused too.
 //
-// Three are under way at most: one that the database works on, one that waits there for the lock, one whose answer is on
-// its way back. They are answered in their order. If one failed without an answer, and the one after it was made, then so
+// Two are under way at most: one that the database works on, and one that waits there for the lock or whose predecessor's
+// answer is on its way back. With three, each is smaller, and what a transaction costs however small it is costs more than the
+// waiting. They are answered in their order. If one failed without an answer, and the one after it was made, then so
 // was the first, since the second was planned on it.
 //
 // Only new registrations go this way: whoever registers again, changes a route or ends a lease needs what is read under
@@ -20,7 +21,7 @@ import { NotForeseen, type RouteDelta, type RouteStore, type RouteTransaction } 
 import { type Author, type Change, ChangeWriter, type CommitResult, type LeaseOutcome } from "./change-writer.ts";
 import { type RouteReplica, StagedRoutes } from "./route-replica.ts";
 
-const MAX_UNDER_WAY = 3;
+const MAX_UNDER_WAY = 2;
 /** So many transactions go the long way after one that was not as foreseen; twice as many after each further one. */
 const REST = 1;
 const MAX_REST = 1_024;
