@@ -172,7 +172,8 @@ describe("Galera", () => {
         for (const outcome of await Promise.all(calls.map((call) => call().catch((error: unknown) => error)))) {
           expect(outcome).toBeInstanceOf(StoreUnavailable);
         }
-        const waiting = calls.map((call) => call());
+        // A node that catches up takes no new connections for a moment.
+        const waiting = calls.map((call) => eventually(call, { timeoutMs: 10_000 }));
         await holder.query("UNLOCK TABLES");
         for (const { revision } of await Promise.all(waiting)) expect(revision).toBe(second);
         await holder.end();

@@ -4,7 +4,7 @@
 
 import { existsSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { spawn } from "bun";
 import { createConnection } from "mysql2/promise";
 import { freePorts, type Placement } from "./lars-processes.ts";
@@ -81,7 +81,8 @@ async function installInto(folder: string): Promise<void> {
       "--skip-test-db",
       "--innodb-log-file-size=16M",
     ],
-    { stdout: "pipe", stderr: "pipe" },
+    // A folder of its own for temporary files, as for the server below.
+    { stdout: "pipe", stderr: "pipe", env: { ...process.env, TMPDIR: dirname(folder) } },
   );
   const [code, out, err] = await Promise.all([
     install.exited,
