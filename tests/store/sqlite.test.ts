@@ -47,6 +47,23 @@ tokenStoreContract("SQLite", make);
 reportStoreContract("SQLite", make);
 
 describe("SQLite", () => {
+  test("four processes that open a new file at the same moment all have it, twelve times", async () => {
+    const here = mkdtempSync(join(tmpdir(), "lars-sqlite-race-"));
+    // Each waits for the same moments by the clock; to open takes some milliseconds.
+    const code = `
+      import { openSqlite } from ${JSON.stringify(join(import.meta.dir, "../../src/store/sqlite/open.ts"))};
+      for (let n = 0; n < 12; n++) {
+        while (Date.now() < ${Date.now() + 600} + n * 40);
+        await (await openSqlite(${JSON.stringify(here)} + "/" + n + ".db")).close();
+      }`;
+    const children = Array.from({ length: 4 }, () =>
+      Bun.spawn([process.execPath, "-e", code], { stdout: "ignore", stderr: "pipe" }),
+    );
+    const told = await Promise.all(children.map((child) => new Response(child.stderr).text()));
+    expect(told).toEqual(["", "", "", ""]);
+    rmSync(here, { recursive: true, force: true });
+  }, 20_000);
+
   test("a reader sees the last commit while a write is under way, and waits for nobody", async () => {
     const database = await make();
     const store = await database.open();

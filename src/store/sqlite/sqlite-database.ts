@@ -15,6 +15,7 @@ const MAX_PAUSE_MS = 20;
 /** Statements up to this length are worth keeping prepared: they come again word for word. */
 const CACHED_LENGTH = 400;
 
+const SQLITE_BUSY = 5;
 /** SQLite's primary result codes that say the file does not serve now: busy, locked, read-only, I/O, full, cannot open. */
 const UNAVAILABLE = new Set([5, 6, 8, 10, 13, 14]);
 
@@ -151,7 +152,7 @@ export class SqliteDatabase implements SqlDatabase {
         this.#writer.run("BEGIN IMMEDIATE");
         return;
       } catch (error) {
-        if ((errnoOf(error) & 0xff) !== 5 || performance.now() > deadline) throw error;
+        if ((errnoOf(error) & 0xff) !== SQLITE_BUSY || performance.now() > deadline) throw error;
         await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random())));
       }
     }
@@ -161,8 +162,23 @@ export class SqliteDatabase implements SqlDatabase {
 function openFile(path: string): Database {
   const database = new Database(path, { create: true, readwrite: true, strict: true });
   database.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
-  database.run("PRAGMA journal_mode = WAL");
+  useWal(database);
   return database;
+}
+
+/** Of processes that open a new file at once, one changes its mode; SQLite tells the others "locked" without waiting. */
+function useWal(database: Database): void {
+  const deadline = performance.now() + BUSY_TIMEOUT_MS;
+  for (;;) {
+    try {
+      database.run("PRAGMA journal_mode = WAL");
+      return;
+    } catch (error) {
+      if ((errnoOf(error) & 0xff) !== SQLITE_BUSY || performance.now() >= deadline) throw error;
+      // Nothing else is going on: the file is being opened.
+      Bun.sleepSync(1 + Math.random() * MAX_PAUSE_MS);
+    }
+  }
 }
 
 async function inTransaction<T>(
